@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+# Run as root on Debian 12. `make help` lists what there is.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+
+VMS  ?= 2
+NAME ?= lab
+TEST ?= tests
+JSON ?=
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+READY := $(VENV)/.ready
+SHELL_VENV  := .venv-shell
+SHELL_READY := $(SHELL_VENV)/.ready
+
+PACKAGES := softswitch/hvchannel_softswitch control/hvchannel_control daemons/hvchannel_daemons lab/hvchannel_lab
+CODE     := $(PACKAGES) tests bench p4src/compile.py
+PIP      := install --quiet --disable-pip-version-check --require-hashes
+
+.PHONY: help
+help: ## this list
+	@echo "make run      a hypervisor and two VMs: the journey of a document, hop by hop (VMS=8 for more VMs)"
+	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14 | sed 's/^/make /'
+
+# --- what everything stands on ---------------------------------------------------------------------------------------
+
+.PHONY: setup
+setup: $(READY) ## the virtual environment, from the lock file
+
+# ensurepip is what a Debian without python3-venv lacks.
+.PHONY: python
+python:
+	@python3 -c 'import ensurepip, sys; assert sys.version_info >= (3, 11)' 2>/dev/null || \
+	  { echo "installing python3-venv"; apt-get update -qq && apt-get install -y -qq python3 python3-venv; }
+
+$(READY): requirements/dev.txt pyproject.toml | python
+	@echo "setting up $(VENV) from requirements/dev.txt (about half a minute)"
+	@python3 -m venv $(VENV)
+	@$(BIN)/pip $(PIP) -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(SHELL_READY): requirements/shell.txt | python
+	@echo "setting up $(SHELL_VENV) from requirements/shell.txt"
+	@python3 -m venv $(SHELL_VENV)
+	@$(SHELL_VENV)/bin/pip $(PIP) -r requirements/shell.txt
+	@touch $@
+
+# --- use it ----------------------------------------------------------------------------------------------------------
+
+.PHONY: run
+run: $(READY)
+	@$(BIN)/hvchannel run --name $(NAME) --vms $(VMS)
+
+.PHONY: up
+up: $(READY) ## the same lab, and it stays up until Ctrl-C
+	@$(BIN)/hvchannel up --name $(NAME) --vms $(VMS)
+
+.PHONY: down
+down: $(READY) ## stop the lab, and remove what a killed one left behind
+	@$(BIN)/hvchannel down --name $(NAME)
+
+.PHONY: shell
+shell: $(SHELL_READY) ## p4runtime-shell on the running lab's host vSwitch (reads only: the controller is its primary)
+	@test -S state/$(NAME)/host/p4rt.sock || { echo "error: no lab '$(NAME)' is running: start one with make up" >&2; exit 1; }
+	@$(SHELL_VENV)/bin/python -m p4runtime_sh --device-id 1 --grpc-addr unix:state/$(NAME)/host/p4rt.sock --election-id 0,1
+
+# --- prove it --------------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: $(READY) $(SHELL_READY) ## all tests (TEST=tests/control for a part)
+	@$(BIN)/pytest $(TEST)
+
+.PHONY: lint
+lint: $(READY) ## ruff and mypy --strict
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/mypy
+	@$(BIN)/mypy bench p4src/compile.py
+
+.PHONY: bench
+bench: $(READY) ## figures side by side (JSON=file to keep them)
+	@$(BIN)/python -m bench $(if $(JSON),--json $(JSON))
+
+# --- what is generated, and kept in the repository -------------------------------------------------------------------
+
+.PHONY: p4
+p4: ## compile p4src/ with p4c-bm2-ss, or with the official p4c container
+	@python3 p4src/compile.py
+
+PROTOS_control := control/hvchannel_control/api/control.proto
+PROTOS_daemons := $(wildcard daemons/hvchannel_daemons/*/*.proto)
+
+.PHONY: proto
+proto: $(READY) ## the gRPC stubs beside their .proto
+	@for root in control daemons; do \
+	  protos="$(PROTOS_control)"; [ $$root = daemons ] && protos="$(PROTOS_daemons)"; \
+	  PATH=$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -I $$root --python_out=$$root --grpc_python_out=$$root \
+	    --mypy_out=$$root --mypy_grpc_out=$$root $$protos || exit 1; \
+	done
+
+.PHONY: lock
+lock: ## the lock files, with uv
+	@uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 pyproject.toml --group dev -o requirements/dev.txt
+	@uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 requirements/shell.in -o requirements/shell.txt
+
+.PHONY: clean
+clean: ## remove environments, caches and the state of stopped labs
+	@rm -rf $(VENV) $(SHELL_VENV) state .mypy_cache .ruff_cache .pytest_cache .hypothesis

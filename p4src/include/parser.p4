@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the first byte to the transport header, the same in every architecture.
+#ifndef PARSER_P4
+#define PARSER_P4
+
+parser FrameParser(packet_in packet, out headers_t hdr, inout metadata_t meta) {
+    state start {
+        transition select(meta.from_controller) {
+            true:  parse_packet_out;
+            false: parse_ethernet;
+        }
+    }
+
+    state parse_packet_out {
+        packet.extract(hdr.packet_out);
+        transition parse_ethernet;
+    }
+
+    state parse_ethernet {
+        packet.extract(hdr.ethernet);
+        transition select(hdr.ethernet.ether_type) {
+            ETHER_TYPE_VLAN: parse_vlan;
+            ETHER_TYPE_ARP:  parse_arp;
+            ETHER_TYPE_IPV4: parse_ipv4;
+            default:         accept;
+        }
+    }
+
+    state parse_vlan {
+        packet.extract(hdr.vlan);
+        meta.tagged = 1;
+        meta.vlan_id = hdr.vlan.vlan_id;
+        transition select(hdr.vlan.ether_type) {
+            ETHER_TYPE_ARP:  parse_arp;
+            ETHER_TYPE_IPV4: parse_ipv4;
+            default:         accept;
+        }
+    }
+
+    state parse_arp {
+        packet.extract(hdr.arp);
+        meta.src_ip = hdr.arp.sender_ip;
+        transition accept;
+    }
+
+    state parse_ipv4 {
+        packet.extract(hdr.ipv4);
+        meta.src_ip = hdr.ipv4.src_addr;
+        // Only a whole datagram without options has its transport header where we look for it.
+        transition select(hdr.ipv4.ihl, hdr.ipv4.more_fragments, hdr.ipv4.fragment_offset, hdr.ipv4.protocol) {
+            (5, 0, 0, IP_PROTOCOL_TCP): parse_tcp;
+            (5, 0, 0, IP_PROTOCOL_UDP): parse_udp;
+            default:                    accept;
+        }
+    }
+
+    state parse_tcp {
+        packet.extract(hdr.tcp);
+        meta.tcp_flags = hdr.tcp.flags;
+        transition accept;
+    }
+
+    state parse_udp {
+        packet.extract(hdr.udp);
+        transition accept;
+    }
+}
+
+#endif

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Types and constants of both vSwitches. What differs between them, the identifier, is in first_identifier.p4 and
+// second_identifier.p4.
+#ifndef TYPES_P4
+#define TYPES_P4
+
+typedef bit<9>  port_t;
+typedef bit<48> mac_addr_t;
+typedef bit<32> ipv4_addr_t;
+typedef bit<12> vlan_id_t;
+typedef bit<7>  punt_reason_t;
+typedef bit<2>  color_t;
+
+const bit<16> ETHER_TYPE_IPV4 = 0x0800;
+const bit<16> ETHER_TYPE_ARP  = 0x0806;
+const bit<16> ETHER_TYPE_VLAN = 0x8100;
+
+const bit<8> IP_PROTOCOL_ICMP = 1;
+const bit<8> IP_PROTOCOL_TCP  = 6;
+const bit<8> IP_PROTOCOL_UDP  = 17;
+
+const bit<8> TCP_SYN     = 0x02;
+const bit<8> TCP_SYN_ACK = 0x12;
+
+const bit<16> ARP_REQUEST = 1;
+const bit<16> ARP_REPLY   = 2;
+
+const color_t COLOR_RED = 2; // RFC 2698; the same number in v1model, PSA and PNA
+
+// Which end of the channel a packet comes from, or a port leads to.
+enum bit<2> role_t {
+    NOBODY     = 0,
+    HYPERVISOR = 1,
+    GUEST      = 2
+}
+
+// What became of a packet. A stage decides only packets that are still UNDECIDED; the numbers are never reused.
+enum bit<8> verdict_t {
+    UNDECIDED      = 0,
+    FORWARDED      = 1,
+    ARP_ANSWERED   = 2,
+    PUNTED         = 3,
+    UNATTACHED     = 4,
+    POLICED        = 5,
+    MALFORMED      = 6,
+    ETHER_TYPE     = 7,
+    SPOOFED        = 8,
+    ARP_UNKNOWN    = 9,
+    NEW_CONNECTION = 10,
+    PROTOCOL       = 11,
+    UNRESTORED     = 12,
+    NO_ROUTE       = 13,
+    NOT_MEMBER     = 14,
+    GUEST_TO_GUEST = 15,
+    HAIRPIN        = 16,
+    UNTAGGABLE     = 17,
+    UNTRANSLATED   = 18
+}
+
+#endif

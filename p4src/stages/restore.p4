@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a guest sends comes from the CIP, as every guest's does; from here on it comes from the VIF's own LIP.
+#ifndef RESTORE_P4
+#define RESTORE_P4
+
+control Restore(inout headers_t hdr, inout metadata_t meta) {
+    ipv4_addr_t cip;
+    AdjustChecksums() adjust_checksums;
+
+    @name(".restore_counter") DIRECT_COUNTER(restore_counter);
+
+    @name(".to_lip")
+    action to_lip(ipv4_addr_t lip) {
+        hdr.ipv4.src_addr = lip;
+    }
+
+    @name(".unrestored")
+    action unrestored() {
+        meta.verdict = verdict_t.UNRESTORED;
+    }
+
+    @name(".restore")
+    table restore {
+        key = {
+            meta.in_port      : exact @name("in_port");
+            meta.identifier   : exact @name(IDENTIFIER);
+            hdr.ipv4.src_addr : exact @name("src_ip");
+        }
+        actions = { to_lip; @defaultonly unrestored; }
+        const default_action = unrestored();
+        size = MAX_VIFS;
+        COUNTED_BY(restore_counter);
+    }
+
+    apply {
+        if (meta.verdict == verdict_t.UNDECIDED && meta.role == role_t.GUEST) {
+            cip = hdr.ipv4.src_addr;
+            if (restore.apply().hit) {
+                adjust_checksums.apply(hdr, cip, hdr.ipv4.src_addr);
+            }
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Towards a guest the VIF's LIP, the first destination IP, becomes the CIP, the second: one and the same in every guest.
+#ifndef TRANSLATE_P4
+#define TRANSLATE_P4
+
+control Translate(inout headers_t hdr, inout metadata_t meta) {
+    ipv4_addr_t lip;
+    AdjustChecksums() adjust_checksums;
+
+    @name(".translate_counter") DIRECT_COUNTER(translate_counter);
+
+    @name(".to_cip")
+    action to_cip(ipv4_addr_t cip) {
+        hdr.ipv4.dst_addr = cip;
+    }
+
+    @name(".untranslated")
+    action untranslated() {
+        meta.verdict = verdict_t.UNTRANSLATED;
+    }
+
+    @name(".translate")
+    table translate {
+        key = {
+            meta.out_port     : exact @name("port");
+            meta.identifier   : exact @name(IDENTIFIER);
+            hdr.ipv4.dst_addr : exact @name("dst_ip");
+        }
+        actions = { to_cip; @defaultonly untranslated; }
+        const default_action = untranslated();
+        size = MAX_VIFS;
+        COUNTED_BY(translate_counter);
+    }
+
+    apply {
+        if (hdr.ipv4.isValid() && meta.out_role == role_t.GUEST) {
+            lip = hdr.ipv4.dst_addr;
+            if (translate.apply().hit) {
+                adjust_checksums.apply(hdr, lip, hdr.ipv4.dst_addr);
+            }
+        }
+    }
+}
+
+#endif
