@@ -29,17 +29,23 @@ IMAGE = "docker.io/p4lang/p4c:stable"
 
 def sources() -> list[Path]:
     """Every P4 file the programs are made of, sorted."""
-    return sorted(path for folder in ("include", "stages", ARCHITECTURE) for path in (HERE / folder).glob("*.p4"))
+    return sorted(
+        path for folder in ("include", "stages", ARCHITECTURE) for path in (HERE / folder).glob("*.p4")
+    )
 
 
 def artefacts() -> list[Path]:
     """The files that the compiler makes, sorted."""
-    return sorted(COMPILED / f"{program}{suffix}" for program in PROGRAMS for suffix in (".json", ".p4info.txtpb"))
+    return sorted(
+        COMPILED / f"{program}{suffix}" for program in PROGRAMS for suffix in (".json", ".p4info.txtpb")
+    )
 
 
 def digests(paths: list[Path]) -> dict[str, str]:
     """SHA-256 in hex, by path relative to `p4src/`."""
-    return {path.relative_to(HERE).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    return {
+        path.relative_to(HERE).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths
+    }
 
 
 def compiler() -> list[str]:
@@ -49,16 +55,40 @@ def compiler() -> list[str]:
     for engine in ("docker", "podman"):
         if shutil.which(engine):
             user = f"{os.getuid()}:{os.getgid()}"
-            return [engine, "run", "--rm", "-v", f"{HERE}:/p4src", "-w", "/p4src", "-u", user, IMAGE, "p4c-bm2-ss"]
+            return [
+                engine,
+                "run",
+                "--rm",
+                "-v",
+                f"{HERE}:/p4src",
+                "-w",
+                "/p4src",
+                "-u",
+                user,
+                IMAGE,
+                "p4c-bm2-ss",
+            ]
     sys.exit("error: no P4 compiler: put p4c-bm2-ss on PATH, or install docker or podman to use " + IMAGE)
 
 
 def compile_program(command: list[str], program: str) -> None:
     """Compiles one program; exits with p4c's own words where it refuses or warns."""
     out = f"compiled/{program}"
-    arguments = ["--std", "p4-16", "--Werror", "-o", f"{out}.json", "--p4runtime-files", f"{out}.p4info.txtpb"]
+    arguments = [
+        "--std",
+        "p4-16",
+        "--Werror",
+        "-o",
+        f"{out}.json",
+        "--p4runtime-files",
+        f"{out}.p4info.txtpb",
+    ]
     result = subprocess.run(
-        [*command, *arguments, f"{ARCHITECTURE}/{program}.p4"], cwd=HERE, capture_output=True, text=True, check=False
+        [*command, *arguments, f"{ARCHITECTURE}/{program}.p4"],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if result.returncode != 0 or result.stderr.strip():
         sys.exit(f"error: {program}: p4c says:\n{result.stdout}{result.stderr}")
@@ -79,14 +109,20 @@ def version(command: list[str]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.parse_args()
     command = compiler()
     COMPILED.mkdir(exist_ok=True)
     for program in PROGRAMS:
         compile_program(command, program)
         print(f"compiled {ARCHITECTURE}/{program}.p4 -> compiled/{program}.json, .p4info.txtpb")
-    manifest = {"compiler": version(command), "sources": digests(sources()), "artefacts": digests(artefacts())}
+    manifest = {
+        "compiler": version(command),
+        "sources": digests(sources()),
+        "artefacts": digests(artefacts()),
+    }
     MANIFEST.write_text(json.dumps(manifest, indent=2) + "\n")
     print(f"wrote {MANIFEST.relative_to(HERE.parent)}")
 

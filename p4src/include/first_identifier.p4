@@ -4,13 +4,14 @@
 #ifndef IDENTIFIER_P4
 #define IDENTIFIER_P4
 
-#define IDENTIFIER "vni"
+#define IDENTIFIER       "vni"
+#define IDENTIFIER_FIELD vni
 typedef bit<24> identifier_t;
 
 // A packet that the controller sends carries the first identifier literally.
 @controller_header("packet_out")
 header packet_out_t {
-    @name(IDENTIFIER) identifier_t identifier;
+    identifier_t vni;
 }
 
 #endif

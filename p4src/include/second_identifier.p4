@@ -3,13 +3,14 @@
 #ifndef IDENTIFIER_P4
 #define IDENTIFIER_P4
 
-#define IDENTIFIER "vlan"
+#define IDENTIFIER       "vlan"
+#define IDENTIFIER_FIELD vlan
 typedef bit<12> identifier_t;
 
 @controller_header("packet_out")
 header packet_out_t {
-    @name(IDENTIFIER) identifier_t identifier;
-    bit<4>                         _pad;
+    identifier_t vlan;
+    bit<4>       _pad;
 }
 
 #endif

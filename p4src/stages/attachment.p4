@@ -25,7 +25,7 @@ control Attachment(inout headers_t hdr, inout metadata_t meta) {
     // A PacketOut brings its identifier along and enters as if from the hypervisor's port.
     @name(".attach_controller")
     action attach_controller(port_t in_port) {
-        meta.identifier = hdr.packet_out.identifier;
+        meta.identifier = hdr.packet_out.IDENTIFIER_FIELD;
         meta.in_port = in_port;
         meta.role = role_t.HYPERVISOR;
         policer.read(meta.color);

@@ -21,10 +21,12 @@
 #include "frame.p4"
 #include "dispatch.p4"
 
+// For the controller: who pretended to be what on which port. The identifier is 0 where the tag itself was the pretence.
 @name("spoof_digest")
 struct spoof_digest_t {
     port_t       port;
     identifier_t vlan;
+    vlan_id_t    vlan_id;
     mac_addr_t   src_mac;
     ipv4_addr_t  src_ip;
 }
@@ -45,8 +47,9 @@ control GuestIngress(inout headers_t hdr, inout metadata_t meta, inout standard_
         attachment.apply(hdr, meta);       // port, tag -> VLAN id, the second identifier
         validate.apply(hdr, meta);
         source_guard.apply(hdr, meta);
-        if (meta.verdict == verdict_t.SPOOFED) {
-            digest<spoof_digest_t>(1, {meta.in_port, meta.identifier, hdr.ethernet.src_addr, meta.src_ip});
+        if (meta.verdict == verdict_t.SPOOFED || (meta.verdict == verdict_t.UNATTACHED && meta.tagged == 1)) {
+            digest<spoof_digest_t>(
+                1, {meta.in_port, meta.identifier, meta.vlan_id, hdr.ethernet.src_addr, meta.src_ip});
         }
         arp.apply(hdr, meta);              // answered here, or dropped here
         connection_guard.apply(hdr, meta);

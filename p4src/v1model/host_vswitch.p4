@@ -23,10 +23,12 @@
 #include "frame.p4"
 #include "dispatch.p4"
 
+// For the controller: who pretended to be what on which port. The identifier is 0 where the tag itself was the pretence.
 @name("spoof_digest")
 struct spoof_digest_t {
     port_t       port;
     identifier_t vni;
+    vlan_id_t    vlan_id;
     mac_addr_t   src_mac;
     ipv4_addr_t  src_ip;
 }
@@ -48,8 +50,9 @@ control HostIngress(inout headers_t hdr, inout metadata_t meta, inout standard_m
         attachment.apply(hdr, meta);       // port, tag -> VNI, the first identifier
         validate.apply(hdr, meta);
         source_guard.apply(hdr, meta);
-        if (meta.verdict == verdict_t.SPOOFED) {
-            digest<spoof_digest_t>(1, {meta.in_port, meta.identifier, hdr.ethernet.src_addr, meta.src_ip});
+        if (meta.verdict == verdict_t.SPOOFED || (meta.verdict == verdict_t.UNATTACHED && meta.tagged == 1)) {
+            digest<spoof_digest_t>(
+                1, {meta.in_port, meta.identifier, meta.vlan_id, hdr.ethernet.src_addr, meta.src_ip});
         }
         arp.apply(hdr, meta);              // answered here, or dropped here
         connection_guard.apply(hdr, meta);

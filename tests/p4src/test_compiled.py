@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What lies in p4src/compiled is what p4c made of the sources beside it, and says nothing of the machine it was made on."""
+"""What lies in p4src/compiled is what p4c made of the sources beside it, and names no path of the machine it ran on."""
 
 import importlib.util
 import json
@@ -31,7 +31,9 @@ def test_sources_are_those_that_were_compiled(manifest):
 
 
 def test_artefacts_are_those_that_the_compiler_made(manifest):
-    assert compile_py.digests(compile_py.artefacts()) == manifest["artefacts"], "p4src/compiled changed: run make p4"
+    assert compile_py.digests(compile_py.artefacts()) == manifest["artefacts"], (
+        "p4src/compiled changed: run make p4"
+    )
 
 
 def test_manifest_names_the_compiler(manifest):

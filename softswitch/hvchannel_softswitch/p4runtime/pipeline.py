@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A forwarding pipeline: one program, its P4Info, its engine, and what P4Runtime keeps beside the engine's "
+"state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from finsy.proto import p4r
+
+from hvchannel_softswitch import model
+from hvchannel_softswitch.engine import Engine, EntryKey
+from hvchannel_softswitch.p4runtime.alignment import align
+from hvchannel_softswitch.p4runtime.device import Device
+from hvchannel_softswitch.p4runtime.device_config import load_device_config
+from hvchannel_softswitch.p4runtime.digests import DigestQueue, DigestSender
+from hvchannel_softswitch.p4runtime.errors import invalid
+from hvchannel_softswitch.p4runtime.p4info import Program, read_program
+
+
+@dataclass(frozen=True, slots=True)
+class Cookies:
+    """What a client attaches to an entry and reads back (`controller_metadata`, `metadata`)."""
+
+    controller_metadata: int = 0
+    metadata: bytes = b""
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """`const_keys` and `cookies` are by table id; the default entry's cookies have the key None.
+    `set_defaults` are the ids of the tables whose default action a client has set."""
+
+    config: p4r.ForwardingPipelineConfig
+    program: Program
+    engine: Engine
+    commit: Callable[[], None]
+    digests: Mapping[str, DigestQueue]
+    const_keys: Mapping[int, frozenset[EntryKey]]
+    cookies: dict[int, dict[EntryKey | None, Cookies]] = field(default_factory=dict)
+    set_defaults: set[int] = field(default_factory=set)
+
+    def cookies_of(self, table_id: int, key: EntryKey | None) -> Cookies:
+        """An entry's cookies, empty ones if it has none."""
+        return self.cookies.get(table_id, {}).get(key, _NO_COOKIES)
+
+    def keep_cookies(self, table_id: int, key: EntryKey | None, cookies: Cookies) -> None:
+        """Empty cookies take no room."""
+        if cookies != _NO_COOKIES:
+            self.cookies.setdefault(table_id, {})[key] = cookies
+        else:
+            self.cookies.get(table_id, {}).pop(key, None)
+
+    def close(self) -> None:
+        """Cancels the digests' timers."""
+        for queue in self.digests.values():
+            queue.disable()
+
+
+_NO_COOKIES = Cookies()
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A config that this switch can run: the P4Info's view and the JSON's, which agree."""
+
+    info: Program
+    code: model.Program
+
+
+def verify(config: p4r.ForwardingPipelineConfig) -> Verified:
+    """Raises INVALID_ARGUMENT, naming what is missing, unsupported, or different in P4Info and JSON."""
+    if not config.HasField("p4info"):
+        raise invalid("the config has no p4info (valid: the P4Info that p4c wrote beside the JSON)")
+    code = load_device_config(config.p4_device_config)
+    return Verified(align(read_program(config.p4info), code), code)
+
+
+def build_pipeline(
+    device: Device, config: p4r.ForwardingPipelineConfig, send_digests: DigestSender
+) -> Pipeline:
+    """Checks a config and builds its engine; nothing runs until `commit()`. Raises INVALID_ARGUMENT."""
+    verified = verify(config)
+    program = verified.info
+    loaded = device.load(verified.code)
+    return Pipeline(
+        config=config,
+        program=program,
+        engine=loaded.engine,
+        commit=loaded.commit,
+        digests={digest.full_name: DigestQueue(digest, send_digests) for digest in program.digests.values()},
+        const_keys={
+            table.id: frozenset(
+                entry.key for entry in loaded.engine.entries(table.full_name) if entry.is_const
+            )
+            for table in program.tables.values()
+            if table.has_initial_entries
+        },
+    )

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: N802 (the names of the RPCs)
+"""The P4Runtime service: its six RPCs, each with its checks in the order the specification gives."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import NoReturn, TypeAlias
+
+import grpc
+import grpc.aio
+import structlog
+from finsy.proto import p4r, p4r_grpc
+
+from hvchannel_softswitch.p4runtime.arbitration import Arbitration
+from hvchannel_softswitch.p4runtime.device import Device
+from hvchannel_softswitch.p4runtime.errors import (
+    DETAILS_KEY,
+    Code,
+    P4RuntimeError,
+    batch_status,
+    invalid,
+)
+from hvchannel_softswitch.p4runtime.pipeline import Pipeline, build_pipeline, verify
+from hvchannel_softswitch.p4runtime.reconcile import carry_over
+from hvchannel_softswitch.p4runtime.stream import Streams
+from hvchannel_softswitch.p4runtime.updates import apply_update, read_entities
+
+API_VERSION = "1.5.0"
+
+CHUNK = 500
+"""Entities in one ReadResponse, far below the 4 MB that clients accept by default."""
+
+_NO_PIPELINE = "No forwarding pipeline config set for this device"
+
+_log = structlog.get_logger(__name__)
+
+_GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+_Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
+
+
+class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
+    """One device. Every request is handled whole on the event loop, so requests are serialised and a Read
+    sees no half of a Write."""
+
+    def __init__(self, device_id: int, device: Device) -> None:
+        self._device = device
+        self._arbitration = Arbitration(device_id)
+        self._current: Pipeline | None = None
+        self._running: Pipeline | None = None
+        self.streams = Streams(self._arbitration, device, lambda: self._running)
+        device.subscribe(self.streams.on_cpu_frame, self._on_digest)
+
+    def close(self) -> None:
+        """Cancels the timers of the pipelines."""
+        for pipeline in (self._current, self._running):
+            if pipeline is not None:
+                pipeline.close()
+
+    async def Capabilities(
+        self, request: p4r.CapabilitiesRequest, context: _Context
+    ) -> p4r.CapabilitiesResponse:
+        """The version of the API. A device id of 0 asks for what holds for any device."""
+        try:
+            if request.device_id:
+                self._arbitration.check_device(request.device_id)
+        except P4RuntimeError as error:
+            await _abort(context, error)
+        return p4r.CapabilitiesResponse(p4runtime_api_version=API_VERSION)
+
+    async def SetForwardingPipelineConfig(
+        self, request: p4r.SetForwardingPipelineConfigRequest, context: _Context
+    ) -> p4r.SetForwardingPipelineConfigResponse:
+        """Verifies, saves, commits or reconciles a pipeline."""
+        try:
+            self._check_writer(request)
+            self._set_pipeline(request)
+        except P4RuntimeError as error:
+            action = p4r.SetForwardingPipelineConfigRequest.Action.Name(request.action)
+            _log.warning("pipeline refused", action=action, code=error.code.name, reason=error.message)
+            await _abort(context, error)
+        return p4r.SetForwardingPipelineConfigResponse()
+
+    async def GetForwardingPipelineConfig(
+        self, request: p4r.GetForwardingPipelineConfigRequest, context: _Context
+    ) -> p4r.GetForwardingPipelineConfigResponse:
+        """The config last saved or committed; `config` is unset when there has been none."""
+        kinds = p4r.GetForwardingPipelineConfigRequest
+        try:
+            self._arbitration.check_device(request.device_id)
+        except P4RuntimeError as error:
+            await _abort(context, error)
+        response = p4r.GetForwardingPipelineConfigResponse()
+        if self._current is None:
+            return response
+        config, wanted = self._current.config, request.response_type
+        response.config.SetInParent()
+        if config.HasField("cookie"):
+            response.config.cookie.CopyFrom(config.cookie)
+        if wanted in (kinds.ALL, kinds.P4INFO_AND_COOKIE):
+            response.config.p4info.CopyFrom(config.p4info)
+        if wanted in (kinds.ALL, kinds.DEVICE_CONFIG_AND_COOKIE):
+            response.config.p4_device_config = config.p4_device_config
+        return response
+
+    async def Write(self, request: p4r.WriteRequest, context: _Context) -> p4r.WriteResponse:
+        """Applies a batch, each update on its own (CONTINUE_ON_ERROR)."""
+        try:
+            self._check_writer(request)
+            pipeline = self._pipeline()
+            if request.atomicity != p4r.WriteRequest.CONTINUE_ON_ERROR:
+                name = p4r.WriteRequest.Atomicity.Name(request.atomicity)
+                raise P4RuntimeError(
+                    Code.UNIMPLEMENTED, f"atomicity {name} is not supported (valid: CONTINUE_ON_ERROR)"
+                )
+        except P4RuntimeError as error:
+            await _abort(context, error)
+        errors: list[P4RuntimeError | None] = []
+        for update in request.updates:
+            try:
+                apply_update(pipeline, update)
+                errors.append(None)
+            except P4RuntimeError as error:
+                _log.debug("update refused", code=error.code.name, reason=error.message)
+                errors.append(error)
+        if any(errors):
+            await _abort_batch(context, errors, "update")
+        return p4r.WriteResponse()
+
+    async def Read(self, request: p4r.ReadRequest, context: _Context) -> AsyncIterator[p4r.ReadResponse]:
+        """Everything a batch of queries selects, as it was when the request arrived."""
+        try:
+            self._arbitration.check_device(request.device_id)
+            pipeline = self._pipeline()
+        except P4RuntimeError as error:
+            await _abort(context, error)
+        errors: list[P4RuntimeError | None] = []
+        entities: list[p4r.Entity] = []
+        for wanted in request.entities:
+            try:
+                entities += read_entities(pipeline, wanted)
+                errors.append(None)
+            except P4RuntimeError as error:
+                errors.append(error)
+        for start in range(0, len(entities), CHUNK):
+            yield p4r.ReadResponse(entities=entities[start : start + CHUNK])
+        if any(errors):
+            await _abort_batch(context, errors, "query")
+
+    async def StreamChannel(
+        self, request_iterator: AsyncIterator[p4r.StreamMessageRequest], context: _Context
+    ) -> AsyncIterator[p4r.StreamMessageResponse]:
+        """Arbitration, packet I/O and digests of one client."""
+        try:
+            # Closed here and now, so that a client that went away is not primary a moment longer.
+            async with contextlib.aclosing(self.streams.serve(request_iterator)) as responses:
+                async for response in responses:
+                    yield response
+        except P4RuntimeError as error:
+            _log.warning("stream ended", code=error.code.name, reason=error.message)
+            await _abort(context, error)
+
+    def _check_writer(self, request: p4r.WriteRequest | p4r.SetForwardingPipelineConfigRequest) -> None:
+        self._arbitration.check_device(request.device_id)
+        election_id = request.election_id if request.HasField("election_id") else None
+        self._arbitration.check_primary(request.role, election_id)
+
+    def _pipeline(self) -> Pipeline:
+        if self._current is None:
+            raise P4RuntimeError(Code.FAILED_PRECONDITION, _NO_PIPELINE)
+        return self._current
+
+    def _set_pipeline(self, request: p4r.SetForwardingPipelineConfigRequest) -> None:
+        actions = p4r.SetForwardingPipelineConfigRequest
+        has_config = request.HasField("config")
+        if request.action == actions.COMMIT:
+            if has_config:
+                raise invalid("COMMIT takes no config: it commits the one saved before")
+            if self._current is None or self._current is self._running:
+                raise P4RuntimeError(Code.NOT_FOUND, "no saved config to commit (VERIFY_AND_SAVE one first)")
+            self._commit(self._current)
+            return
+        if request.action == actions.UNSPECIFIED:
+            valid = [name for name, number in actions.Action.items() if number != actions.UNSPECIFIED]
+            raise invalid(f"the action is unspecified (valid: {', '.join(valid)})")
+        if not has_config:
+            raise invalid(f"{actions.Action.Name(request.action)} needs a config")
+        if request.action == actions.VERIFY:
+            verify(request.config)
+            return
+        pipeline = build_pipeline(self._device, request.config, self.streams.send_digests)
+        if request.action == actions.VERIFY_AND_SAVE:
+            self._discard_saved()
+            self._current = pipeline
+            return
+        if request.action == actions.RECONCILE_AND_COMMIT and self._running is not None:
+            carry_over(self._running, pipeline)
+        self._commit(pipeline)
+
+    def _commit(self, pipeline: Pipeline) -> None:
+        if pipeline is not self._current:
+            self._discard_saved()
+        if self._running is not None:
+            self._running.close()
+        pipeline.commit()
+        self._current = self._running = pipeline
+        _log.info(
+            "pipeline committed",
+            tables=len(pipeline.program.tables),
+            cookie=pipeline.config.cookie.cookie if pipeline.config.HasField("cookie") else None,
+        )
+
+    def _discard_saved(self) -> None:
+        if self._current is not None and self._current is not self._running:
+            self._current.close()
+
+    def _on_digest(self, name: str, values: tuple[int, ...]) -> None:
+        if self._running is not None and name in self._running.digests:
+            self._running.digests[name].add(values)
+
+
+async def _abort(context: _Context, error: P4RuntimeError) -> NoReturn:
+    await context.abort(_GRPC_CODES[error.code.value], error.message)
+
+
+async def _abort_batch(context: _Context, errors: Sequence[P4RuntimeError | None], element: str) -> NoReturn:
+    failed = [error for error in errors if error is not None]
+    plural = {"update": "updates", "query": "queries"}[element] if len(errors) != 1 else element
+    status = batch_status(errors, f"{len(failed)} of {len(errors)} {plural} failed: {failed[0].message}")
+    await context.abort(
+        grpc.StatusCode.UNKNOWN,
+        status.message,
+        trailing_metadata=((DETAILS_KEY, status.SerializeToString()),),
+    )

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One switch process: ports, data path and P4Runtime server on one asyncio loop, until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from hvchannel_softswitch import logs, model
+from hvchannel_softswitch.p4runtime.device import SwitchDevice
+from hvchannel_softswitch.p4runtime.server import AddressError, P4RuntimeServer
+from hvchannel_softswitch.ports import AfPacketPort
+from hvchannel_softswitch.switch import Switch
+from hvchannel_softswitch.trace import Tracer
+
+_log = structlog.get_logger(__name__)
+
+
+class StartError(Exception):
+    """The switch cannot start; the message says why, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line, checked. `interfaces` are (port number, interface name)."""
+
+    interfaces: tuple[tuple[int, str], ...]
+    program: Path | None
+    device_id: int
+    cpu_port: int | None
+    drop_port: int
+    address: str
+    pcap: Path | None
+    trace: bool
+    trace_file: Path | None
+    trace_limit: int | None
+
+
+def run(
+    options: Options, *, log_level: logs.LogLevel, log_json: bool | None = None, log_file: Path | None = None
+) -> None:
+    """Serves until SIGINT or SIGTERM. Raises StartError."""
+    try:
+        logs.configure(log_level, json=log_json, file=log_file)
+    except OSError as error:
+        raise StartError(f"--log-file: {log_file}: {error.strerror}") from error
+    asyncio.run(_serve(options))
+
+
+async def _serve(options: Options) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    with _switch(options) as switch:
+        server = P4RuntimeServer(options.device_id, SwitchDevice(switch), options.address)
+        try:
+            await server.start()
+        except AddressError as error:
+            raise StartError(str(error)) from error
+        _log.info("listening", address=server.address, device_id=options.device_id, ports=len(switch.ports))
+        try:
+            await stop.wait()
+        finally:
+            await server.stop()
+            _log.info("stopped")
+
+
+@contextlib.contextmanager
+def _switch(options: Options) -> Iterator[Switch]:
+    """The switch with its ports open, its tracer set and its first program running."""
+    with contextlib.ExitStack() as cleanup:
+        try:
+            ports = [AfPacketPort(number, name, pcap=options.pcap) for number, name in options.interfaces]
+            switch = Switch(ports, cpu_port=options.cpu_port, drop_port=options.drop_port)
+        except ValueError as error:
+            raise StartError(f"--interface: {error}") from error
+        except OSError as error:
+            raise StartError(f"--pcap: {error.filename}: {error.strerror}") from error
+        _set_tracer(switch, options, cleanup)
+        if options.program is not None:
+            _start_program(switch, options.program)
+        cleanup.callback(switch.stop)
+        try:
+            switch.start()
+        except PermissionError as error:
+            raise StartError("packet sockets need root or CAP_NET_RAW") from error
+        yield switch
+
+
+def _start_program(switch: Switch, path: Path) -> None:
+    try:
+        program = model.load(path.read_bytes())
+    except OSError as error:
+        raise StartError(f"{path}: {error.strerror}") from error
+    except model.ProgramError as error:
+        raise StartError(f"{path}: {error}") from error
+    switch.commit(switch.load(program))
+
+
+def _set_tracer(switch: Switch, options: Options, cleanup: contextlib.ExitStack) -> None:
+    if options.trace_file is not None:
+        try:
+            tracer = Tracer(options.trace_file, as_json=True, limit=options.trace_limit)
+        except OSError as error:
+            raise StartError(f"--trace-file: {options.trace_file}: {error.strerror}") from error
+    elif options.trace:
+        tracer = Tracer(sys.stdout, as_json=False, limit=options.trace_limit)
+    else:
+        return
+    cleanup.callback(tracer.close)
+    switch.set_tracer(tracer)

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happened to each packet, for people (text) and for programs (JSON lines).
+
+One JSON object per packet and line:
+
+    {"packet": 7,                    number of the packet in this trace, from 1
+     "time_ns": 81230123456,         CLOCK_MONOTONIC at its arrival: the same clock for all switches of a
+     machine "port": 2, "frame": "0266...",  where it came in, and its bytes in hexadecimal
+     "steps": [...],                 what happened, in order
+     "verdict": "sent" | "dropped",
+     "out": [{"port": 1, "frame": "0266..."}]}   empty if dropped
+
+and each step is one of
+
+    {"state": "parse_ipv4"}                                              the parser entered a state
+    {"extracted": "hdr.ipv4", "fields": {"ttl": 64, ...}}                numbers, all of them
+    {"parser_error": "PacketTooShort"}
+    {"checksum_error": "cksum_0"}                                        a verified checksum was wrong
+    {"condition": "hdr.arp.isValid()", "result": true}
+    {"table": "ingress.forward", "key": {"vni": 5001, ...}, "hit": true,
+     "entry": {"vni": "0x1389", ..., "priority": 10}, "action": "ingress.to_port", "args": {"port": 2}}
+                                                                         "entry" is null on a miss
+                                    (without keys: statements of a control, which p4c wraps in a table of
+                                    their own)
+    {"digest": "spoof_digest", "values": [2, ...]}
+    {"dropped": "ingress" | "egress"}                                    the pipeline that dropped it
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import structlog
+
+from hvchannel_softswitch.engine import ActionCall, Exact, Lpm, Match, Optional, Range, Ternary
+from hvchannel_softswitch.model import Program
+
+if TYPE_CHECKING:
+    from hvchannel_softswitch.interpreter.tables import LiveEntry
+
+log = structlog.get_logger(__name__)
+
+
+class Tracer:
+    """Writes traces of packets to `sink`, a path (made anew) or a text file; as text, or as JSON lines.
+
+    After `limit` packets it stops by itself, and the engine goes on at full speed.
+    """
+
+    def __init__(self, sink: Path | TextIO, *, as_json: bool, limit: int | None = None) -> None:
+        """Raises OSError."""
+        self._file = sink.open("w", encoding="utf-8") if isinstance(sink, Path) else sink
+        self._owns_file = isinstance(sink, Path)
+        self._as_json = as_json
+        self._limit = limit
+        self._count = 0
+        self._records: list[dict[str, Any]] = []
+        self._program: Program | None = None
+        self.clock = time.monotonic_ns
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the limit is reached."""
+        return self._limit is not None and self._count >= self._limit
+
+    def attach(self, program: Program) -> None:
+        """Names and fields are those of `program` from now on."""
+        self._program = program
+
+    def close(self) -> None:
+        """Closes the file, if it was opened here."""
+        if self._owns_file:
+            self._file.close()
+
+    def begin(self, port: int, frame: bytes) -> None:
+        """A packet arrives. One may begin while another has not ended, when a sink injects it."""
+        self._count += 1
+        self._records.append(
+            {
+                "packet": self._count,
+                "time_ns": self.clock(),
+                "port": port,
+                "frame": frame.hex(),
+                "steps": [],
+                "verdict": "dropped",
+                "out": [],
+            }
+        )
+
+    def end(self) -> None:
+        """The packet's way is over: its trace is written."""
+        record = self._records.pop()
+        self._file.write(json.dumps(record) + "\n" if self._as_json else as_text(record))
+        self._file.flush()
+        if self.exhausted:
+            log.info("trace ended at its limit", packets=self._count)
+
+    def _step(self, **step: Any) -> None:
+        self._records[-1]["steps"].append(step)
+
+    def state(self, name: str) -> None:
+        """The parser enters a state."""
+        self._step(state=name)
+
+    def extracted(self, header: str, data: bytes) -> None:
+        """The parser extracted a header from these bytes."""
+        assert self._program is not None
+        bits = int.from_bytes(data)
+        fields = {
+            f.name: bits >> f.shift & ((1 << f.width) - 1) for f in self._program.headers[header].type.fields
+        }
+        self._step(extracted=header, fields=fields)
+
+    def parser_error(self, number: int) -> None:
+        """The parser stopped."""
+        assert self._program is not None
+        name = next((name for name, known in self._program.errors.items() if known == number), str(number))
+        self._step(parser_error=name)
+
+    def checksum_error(self, name: str) -> None:
+        """A verified checksum is wrong."""
+        self._step(checksum_error=name)
+
+    def condition(self, text: str, result: bool) -> None:
+        """A branch was decided."""
+        self._step(condition=text, result=result)
+
+    def table(
+        self,
+        name: str,
+        keys: tuple[str, ...],
+        values: tuple[int, ...],
+        entry: LiveEntry | None,
+        call: ActionCall,
+    ) -> None:
+        """A table was looked up and `call` is about to run."""
+        assert self._program is not None
+        table = self._program.tables[name]
+        params = table.action(call.name).params
+        found: dict[str, object] | None = None
+        if entry is not None and entry.key is not None:
+            found = {key: show_match(match) for key, match in zip(keys, entry.key.matches, strict=True)}
+            if table.has_priority:
+                found["priority"] = entry.priority
+        self._step(
+            table=name,
+            key=dict(zip(keys, values, strict=True)),
+            hit=entry is not None,
+            entry=found,
+            action=call.name,
+            args={param.name: value for param, value in zip(params, call.args, strict=True)},
+        )
+
+    def digest(self, name: str, values: tuple[int, ...]) -> None:
+        """A digest is sent."""
+        self._step(digest=name, values=list(values))
+
+    def dropped(self, pipeline: str) -> None:
+        """The packet ends here."""
+        self._step(dropped=pipeline)
+
+    def sent(self, port: int, frame: bytes) -> None:
+        """The packet leaves."""
+        record = self._records[-1]
+        record["verdict"] = "sent"
+        record["out"].append({"port": port, "frame": frame.hex()})
+
+
+def show_match(match: Match) -> str:
+    """A match as people write it: 0xa000000/8, 0x6&&&0xff, 80..443, * for anything."""
+    match match:
+        case Exact(value=value) | Optional(value=int(value)):
+            return hex(value)
+        case Lpm(value=value, prefix_len=length):
+            return f"{value:#x}/{length}"
+        case Ternary(value=value, mask=mask):
+            return f"{value:#x}&&&{mask:#x}" if mask else "*"
+        case Range(low=low, high=high):
+            return f"{low}..{high}"
+        case Optional():
+            return "*"
+
+
+def as_text(record: Mapping[str, Any]) -> str:
+    """A packet's trace for people, one line per step."""
+    lines = [
+        f"packet {record['packet']} at {record['time_ns'] / 1e9:.6f} s, "
+        f"port {record['port']}: {record['frame']}"
+    ]
+    lines += [f"  {_step_text(step)}" for step in record["steps"] if "dropped" not in step]
+    if record["verdict"] == "sent":
+        lines += [f"  -> port {out['port']}: {out['frame']}" for out in record["out"]]
+    else:
+        where = next((step["dropped"] for step in record["steps"] if "dropped" in step), None)
+        lines.append(f"  -> dropped in {where}" if where else "  -> dropped")
+    return "\n".join(lines) + "\n"
+
+
+def _step_text(step: Mapping[str, Any]) -> str:
+    match step:
+        case {"state": name}:
+            return f"parser   {name}"
+        case {"extracted": name, "fields": fields}:
+            return f"extract  {name} {_pairs(fields)}"
+        case {"parser_error": name}:
+            return f"parser   error.{name}"
+        case {"checksum_error": name}:
+            return f"checksum {name} is wrong"
+        case {"condition": text, "result": result}:
+            return f"if       {text}: {'yes' if result else 'no'}"
+        case {"table": name, "key": key, "hit": hit, "entry": entry, "action": action, "args": args}:
+            priority = f" (priority {entry['priority']})" if entry and "priority" in entry else ""
+            call = f"{action}({_pairs(args)})"
+            if not key:  # p4c wraps statements of a control in tables without keys
+                return f"run      {call}"
+            return f"table    {name} [{_pairs(key)}] {'hit' + priority if hit else 'miss'}: {call}"
+        case {"digest": name, "values": values}:
+            return f"digest   {name} {values}"
+        case _:
+            return str(step)
+
+
+def _pairs(values: Mapping[str, int]) -> str:
+    return " ".join(f"{name}={value:#x}" for name, value in values.items())

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loading: what the model says of a program, and how a program that cannot run is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hvchannel_softswitch.engine import ActionCall, EntryKey, Ternary
+from hvchannel_softswitch.interpreter import Interpreter
+from hvchannel_softswitch.model import MalformedProgram, MatchKind, ProgramError, UnsupportedProgram, load
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+Json = dict[str, Any]
+JsonOf = Callable[[str], Json]
+
+
+def test_tables_say_their_keys_and_actions(program_json: JsonOf) -> None:
+    program = load(json.dumps(program_json("lookup")))
+    table = program.tables["LookupIngress.exact_t"]
+    assert [(key.name, key.width, key.kind) for key in table.keys] == [
+        ("first", 32, MatchKind.EXACT),
+        ("second", 16, MatchKind.EXACT),
+    ]
+    assert [param.width for param in table.action("LookupIngress.metered").params] == [16]
+    assert (table.max_size, table.with_counters, table.default_const) == (4, True, True)
+    assert table.direct_meter == "LookupIngress.exact_meter"
+    assert not table.has_priority
+    assert program.tables["LookupIngress.range_t"].has_priority
+
+
+def test_const_entries_have_priorities_from_the_first_down(program_json: JsonOf) -> None:
+    entries = load(program_json("lookup")).tables["LookupIngress.const_t"].const_entries
+    assert entries is not None
+    assert [entry.key.priority for entry in entries] == [5, 4, 3, 2, 1]
+    assert entries[3].key == EntryKey((Ternary(0x01000000, 0xFF000000),), 2)
+    assert entries[3].action == ActionCall("LookupIngress.answer", (0xC0,))
+    assert all(entry.is_const for entry in entries)
+
+
+def test_digests_counters_meters_registers(program_json: JsonOf) -> None:
+    program = load(program_json("lookup"))
+    assert program.learn_lists["found_t"].widths == (32, 9)
+    assert program.counters["LookupIngress.per_slot"].size == 4
+    assert program.meters["LookupIngress.slot_meter"].size == 4
+    assert program.registers["LookupIngress.visits"].width == 16
+
+
+def action(program: Json, name: str) -> Json:
+    found: Json = next(item for item in program["actions"] if item["name"].endswith(name))
+    return found
+
+
+def unknown_primitive(program: Json) -> None:
+    action(program, "remember")["primitives"][1]["op"] = "teleport"
+
+
+def missing_field(program: Json) -> None:
+    action(program, ".answer")["primitives"][0]["parameters"][0]["value"] = ["request", "colour"]
+
+
+def unknown_operator(program: Json) -> None:
+    action(program, ".answer")["primitives"][0]["parameters"][1] = {
+        "type": "expression",
+        "value": {
+            "op": "**",
+            "left": {"type": "hexstr", "value": "0x1"},
+            "right": {"type": "hexstr", "value": "0x2"},
+        },
+    }
+
+
+def boolean_for_number(program: Json) -> None:
+    action(program, ".answer")["primitives"][0]["parameters"][1] = {"type": "bool", "value": True}
+
+
+def backward_jump(program: Json) -> None:
+    action(program, ".answer")["primitives"].append(
+        {"op": "_jump", "parameters": [{"type": "hexstr", "value": "0x0"}]}
+    )
+
+
+def lost_table(program: Json) -> None:
+    program["pipelines"][0]["init_table"] = "nowhere"
+
+
+def action_profile(program: Json) -> None:
+    program["pipelines"][0]["tables"][0]["type"] = "indirect"
+
+
+def varbit(program: Json) -> None:
+    next(t for t in program["header_types"] if t["name"] == "request_t")["fields"][3][1] = "*"
+
+
+def new_version(program: Json) -> None:
+    program["__meta__"]["version"] = [3, 0]
+
+
+def value_set(program: Json) -> None:
+    program["parse_vsets"] = [{"name": "pvs", "id": 0, "compressed_bitwidth": 8}]
+
+
+def multicast(program: Json) -> None:
+    action(program, ".answer")["primitives"][0]["parameters"][0]["value"] = ["standard_metadata", "mcast_grp"]
+
+
+def foreign_hash(program: Json) -> None:
+    program["calculations"][0]["algo"] = "md5"
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "parts"),
+    [
+        (
+            unknown_primitive,
+            UnsupportedProgram,
+            ["action 'LookupIngress.remember' (id ", "primitive 1: 'teleport'", "supported: "],
+        ),
+        (missing_field, MalformedProgram, ["no field 'colour'", "'third'", "primitive 0: 'assign', parameter 0"]),
+        (unknown_operator, UnsupportedProgram, ["'**'", "supported: +"]),
+        (boolean_for_number, MalformedProgram, ["expected a number, found a boolean"]),
+        (backward_jump, UnsupportedProgram, ["loop"]),
+        (lost_table, MalformedProgram, ["pipeline 'ingress'", "'nowhere'", "exact_t"]),
+        (action_profile, UnsupportedProgram, ["table type 'indirect'", "simple"]),
+        (varbit, UnsupportedProgram, ["header type 'request_t'", "'third'", "varbit"]),
+        (new_version, UnsupportedProgram, ["3.0", "2.x"]),
+        (value_set, UnsupportedProgram, ["'pvs'", "value sets"]),
+        (multicast, UnsupportedProgram, ["mcast_grp", "unicast"]),
+        (foreign_hash, UnsupportedProgram, ["'md5'", "crc16"]),
+    ],
+)  # fmt: skip
+def test_refusals_name_place_offender_and_what_is_supported(
+    program_json: JsonOf, change: Callable[[Json], None], kind: type[ProgramError], parts: list[str]
+) -> None:
+    program = program_json("lookup")
+    change(program)
+    with pytest.raises(kind) as refusal:
+        load(program)
+    for part in parts:
+        assert part in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"\xff\xfe", b"[]", b"3", b"{}", b"[" * 100_000, b'{"__meta__": {"version": 2}}']
+)
+def test_what_is_no_program_is_malformed(text: bytes) -> None:
+    with pytest.raises(MalformedProgram):
+        load(text)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """All paths into a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [
+        path,
+        *(deep for key, item in inner if key != "source_info" for deep in places(item, (*path, key))),
+    ]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
+@given(data=st.data())
+def test_a_damaged_program_is_refused_or_runs(program_json: JsonOf, data: st.DataObject) -> None:
+    program = copy.deepcopy(program_json(data.draw(st.sampled_from(["lookup", "shapes"]))))
+    path = data.draw(st.sampled_from(places(program)[1:]))
+    holder: Any = program
+    for key in path[:-1]:
+        holder = holder[key]
+    damage = data.draw(
+        st.sampled_from(["remove", None, True, -1, 7, "", "nonsense", [], {}, [[]], {"op": "+"}])
+    )
+    if damage == "remove":
+        del holder[path[-1]]
+    else:
+        holder[path[-1]] = damage
+    try:
+        model = load(program)
+    except ProgramError as refusal:
+        assert "\n" not in str(refusal)
+        return
+    engine = Interpreter(model, frames=ignore, digests=ignore, drop_port=511, clock=lambda: 0)
+    for frame in (b"", bytes(60), bytes.fromhex("0501234567000102000044") + bytes(40)):
+        engine.process(1, frame)
+    assert engine.faults == 0
+
+
+def ignore(*_: object) -> None:
+    """Nobody looks at the output."""
+
+
+def test_an_expression_too_deep_for_python_is_refused(program_json: JsonOf) -> None:
+    program = program_json("lookup")
+    deep: Json = {"type": "field", "value": ["request", "first"]}
+    for _ in range(300):
+        deep = {"type": "expression", "value": {"op": "~", "left": None, "right": deep}}
+    action(program, ".answer")["primitives"][0]["parameters"][1] = deep
+    with pytest.raises(ProgramError, match="nested too deeply"):
+        Interpreter(load(program), frames=ignore, digests=ignore, drop_port=511, clock=lambda: 0)
