@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controller's configuration: TOML files, checked whole at start.
+
+Every value has a default, so that an empty file is a working configuration; relative paths are relative to
+its folder. `examples.py` holds both files with each key explained.
+"""
+
+import ipaddress
+import tomllib
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from hvchannel_control.addresses import mac_of_interface, normalise_mac
+
+METADATA_IP = IPv4Address("169.254.169.254")
+"""Where clouds serve their instance metadata: never a LIP."""
+
+MAX_PORT = 510
+"""The highest port of a 9-bit port number; v1model drops what is sent to 511."""
+
+_MAX_SOCKET_PATH = 107  # unix(7): sun_path holds 108 bytes with its end
+_FULL_FRAME = 1522  # a 1500-byte packet with Ethernet header, 802.1Q tag and FCS
+
+
+_Config = TypeVar("_Config", bound="ControllerConfig")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the text is one line that names the file and the field."""
+
+
+def _rooted(value: Path, info: ValidationInfo) -> Path:
+    base: Path = (info.context or {}).get("base", Path.cwd())
+    return base / value
+
+
+def _socket_path(value: Path, info: ValidationInfo) -> Path:
+    path = _rooted(value, info)
+    if len(str(path).encode()) > _MAX_SOCKET_PATH:
+        raise ValueError(f"{path} is longer than the {_MAX_SOCKET_PATH} bytes a unix socket's path may have")
+    return path
+
+
+def _usable_ip(value: IPv4Address) -> IPv4Address:
+    if value.is_multicast or value.is_unspecified or value.is_loopback or value == IPv4Address(0xFFFFFFFF):
+        raise ValueError(f"{value} is not a unicast address of a link")
+    return value
+
+
+def _text(value: object) -> object:
+    # pydantic takes an integer as an address; in a configuration file that is a slip of the pen.
+    if not isinstance(value, str | Path | IPv4Address | IPv4Network):
+        raise ValueError("must be a string")
+    return value
+
+
+Mac = Annotated[str, AfterValidator(normalise_mac)]
+LinkIp = Annotated[IPv4Address, BeforeValidator(_text), AfterValidator(_usable_ip)]
+Port = Annotated[int, Field(strict=True, ge=1, le=MAX_PORT)]
+VlanId = Annotated[int, Field(strict=True, ge=1, le=4094)]
+Vni = Annotated[int, Field(strict=True, ge=1, le=0xFFFFFF)]
+RootedPath = Annotated[Path, AfterValidator(_rooted)]
+SocketPath = Annotated[Path, AfterValidator(_socket_path)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class SwitchSection(Section):
+    """The vSwitch this controller programs, over P4Runtime."""
+
+    address: str = "unix:p4rt.sock"
+    allow_remote: bool = Field(default=False, strict=True)
+    device_id: int = Field(default=1, strict=True, ge=0, lt=1 << 64)
+    election_id: int = Field(default=10, strict=True, ge=1, lt=1 << 64)
+    cpu_port: Port = MAX_PORT
+    audit_interval_s: float = Field(default=10.0, ge=0.05, le=3600)
+
+    @field_validator("address")
+    @classmethod
+    def _target(cls, value: str, info: ValidationInfo) -> str:
+        if value.startswith("unix:"):
+            path = value.removeprefix("unix:").removeprefix("//")
+            if not path:
+                raise ValueError("'unix:' lacks the socket's path")
+            return f"unix:{_socket_path(Path(path), info)}"
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+            raise ValueError(f"{value!r} is neither 'unix:PATH' nor 'HOST:PORT'")
+        return value
+
+    @model_validator(mode="after")
+    def _near(self) -> Self:
+        if not self.address.startswith("unix:") and not self.allow_remote:
+            host = self.address.rpartition(":")[0].strip("[]")
+            if not _is_loopback(host):
+                raise ValueError(
+                    f"address {self.address!r} is not on this machine's loopback, and P4Runtime is spoken in "
+                    "clear: use unix:PATH, or set allow_remote = true"
+                )
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class ChannelSection(Section):
+    """Addresses and identifiers both ends of the channel agree on."""
+
+    prefix: Annotated[IPv4Network, BeforeValidator(_text)] = IPv4Network("169.254.0.0/16")
+    hypervisor_ip: LinkIp = IPv4Address("169.254.1.1")
+    hypervisor_mac: Mac = "02:68:76:00:00:01"
+    cip: LinkIp = IPv4Address("169.254.1.2")
+    vlan: VlanId = 4094
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        for name in ("hypervisor_ip", "cip"):
+            address: IPv4Address = getattr(self, name)
+            if not is_host_of(address, self.prefix):
+                raise ValueError(f"{name} {address} is not a host's address of prefix {self.prefix}")
+            if address == METADATA_IP:
+                raise ValueError(f"{name} {address} is where clouds serve metadata")
+        if self.cip == self.hypervisor_ip:
+            raise ValueError(
+                f"cip {self.cip} is hypervisor_ip too; the channel's two ends need two addresses"
+            )
+        return self
+
+
+def is_host_of(address: IPv4Address, prefix: IPv4Network) -> bool:
+    """Whether a host of the prefix may hold the address (RFC 1122 3.2.1.3: neither all-zero nor all-one)."""
+    if prefix.prefixlen < 31 and address in (prefix.network_address, prefix.broadcast_address):
+        return False
+    return address in prefix
+
+
+class HostChannelSection(ChannelSection):
+    vni: Vni = 5001
+    hypervisor_port: Port = 1
+    reserved_vlans: frozenset[VlanId] = frozenset()
+
+    @model_validator(mode="after")
+    def _vlan_is_free(self) -> Self:
+        if self.vlan in self.reserved_vlans:
+            raise ValueError(f"vlan {self.vlan} is in reserved_vlans, the VLAN ids that tenants already use")
+        return self
+
+
+class PoolSection(Section):
+    """The addresses LIPs are leased from: `first` to `last` without `excluded`."""
+
+    first: LinkIp = IPv4Address("169.254.1.10")
+    last: LinkIp = IPv4Address("169.254.254.254")
+    excluded: frozenset[LinkIp] = frozenset({METADATA_IP})
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.first > self.last:
+            raise ValueError(f"first {self.first} lies behind last {self.last}")
+        if self.total < 1:
+            raise ValueError(f"no address is left between first {self.first} and last {self.last}")
+        return self
+
+    @property
+    def total(self) -> int:
+        """How many LIPs there are to lease."""
+        inside = sum(self.first <= address <= self.last for address in self.excluded)
+        return int(self.last) - int(self.first) + 1 - inside
+
+    def holds(self, address: IPv4Address) -> bool:
+        return self.first <= address <= self.last and address not in self.excluded
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}"
+
+
+class PolicerSection(Section):
+    """What one guest may send, at the host's vSwitch; what exceeds it is dropped."""
+
+    rate_bytes_per_s: int = Field(default=12_500_000, strict=True, ge=1, lt=1 << 62)
+    burst_bytes: int = Field(default=1_250_000, strict=True, ge=_FULL_FRAME, lt=1 << 62)
+
+
+class ControllerConfig(Section):
+    """What both profiles have."""
+
+    socket: SocketPath = Path("control.sock")
+    pipeline: RootedPath | None = None
+    switch: SwitchSection
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sections_have_defaults(cls, data: Any) -> Any:
+        # A section left out is one with all its defaults, checked like any other.
+        if not isinstance(data, dict):
+            return data
+        sections = (
+            name
+            for name, field in cls.model_fields.items()
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+        )
+        return {**{name: {} for name in sections}, **data}
+
+
+class HostConfig(ControllerConfig):
+    """Of the host profile."""
+
+    state: RootedPath = Path("control.db")
+    channel: HostChannelSection
+    pool: PoolSection
+    policer: PolicerSection
+
+    @model_validator(mode="after")
+    def _no_clash(self) -> Self:
+        channel, pool = self.channel, self.pool
+        if channel.hypervisor_port == self.switch.cpu_port:
+            raise ValueError(
+                f"channel.hypervisor_port {channel.hypervisor_port} is switch.cpu_port too; use two ports"
+            )
+        for name, address in (("first", pool.first), ("last", pool.last)):
+            if not is_host_of(address, channel.prefix):
+                raise ValueError(
+                    f"pool.{name} {address} is not a host's address of channel.prefix {channel.prefix}"
+                )
+        taken = {
+            "channel.hypervisor_ip": channel.hypervisor_ip,
+            "channel.cip": channel.cip,
+            "the clouds' metadata address": METADATA_IP,
+        }
+        for what, address in taken.items():
+            if pool.holds(address):
+                raise ValueError(
+                    f"pool {pool} holds {what} {address}; narrow it or add that to pool.excluded"
+                )
+        return self
+
+
+class GuestVifSection(Section):
+    """The guest's own VIF."""
+
+    vif_id: str = Field(default="vif", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    vnic: str = "eth0"
+    mac: Mac | None = None
+    vnic_port: Port = 2
+    daemon_port: Port = 1
+
+    @model_validator(mode="after")
+    def _two_ports(self) -> Self:
+        if self.vnic_port == self.daemon_port:
+            raise ValueError(f"vnic_port {self.vnic_port} is daemon_port too; use two ports")
+        return self
+
+
+class GuestConfig(ControllerConfig):
+    """Of the guest profile."""
+
+    channel: ChannelSection
+    vif: GuestVifSection
+
+    @model_validator(mode="after")
+    def _no_clash(self) -> Self:
+        for name in ("vnic_port", "daemon_port"):
+            if getattr(self.vif, name) == self.switch.cpu_port:
+                raise ValueError(f"vif.{name} {self.switch.cpu_port} is switch.cpu_port too; use two ports")
+        if self.vif.mac == self.channel.hypervisor_mac:
+            raise ValueError(
+                f"vif.mac {self.vif.mac} is channel.hypervisor_mac too; the two ends need two MACs"
+            )
+        return self
+
+    def vif_mac(self) -> str:
+        """The VIF's MAC: `vif.mac`, else that of the interface `vif.vnic`.
+
+        Raises ConfigError when the interface is absent or its MAC is the hypervisor's.
+        """
+        if self.vif.mac is not None:
+            return self.vif.mac
+        try:
+            mac = mac_of_interface(self.vif.vnic)
+        except ValueError as error:
+            raise ConfigError(f"vif.vnic: {error} (name another, or set vif.mac)") from error
+        if mac == self.channel.hypervisor_mac:
+            raise ConfigError(
+                f"vif.vnic: {self.vif.vnic} has channel.hypervisor_mac {mac}; the two ends need two MACs"
+            )
+        return mac
+
+
+def load_host(path: Path) -> HostConfig:
+    """Reads a host profile's file. Raises ConfigError."""
+    return _load(path, HostConfig)
+
+
+def load_guest(path: Path) -> GuestConfig:
+    """Reads a guest profile's file. Raises ConfigError."""
+    return _load(path, GuestConfig)
+
+
+def _load(path: Path, model: type[_Config]) -> _Config:
+    try:
+        with path.open("rb") as file:
+            data = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    try:
+        return model.model_validate(data, context={"base": path.absolute().parent})
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {'; '.join(_explain(e, model) for e in error.errors())}") from error
+
+
+def _explain(error: Any, model: type[Section]) -> str:
+    """One pydantic error as "section.key: what is wrong"."""
+    location: tuple[int | str, ...] = error["loc"]
+    name = ".".join(str(part) for part in location)
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {name!r} (valid here: {', '.join(_keys_at(model, location[:-1]))})"
+    text = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] != "value_error":
+        text = f"{text}, not {error['input']!r}"
+    return f"{name}: {text}" if name else text
+
+
+def _keys_at(model: type[Section], location: tuple[int | str, ...]) -> list[str]:
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation
+        assert isinstance(annotation, type) and issubclass(annotation, Section)
+        model = annotation
+    return sorted(model.model_fields)

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controller: the attachments, the vSwitch that shall hold them, and who listens."""
+
+from collections.abc import AsyncIterator
+from ipaddress import IPv4Address
+
+import structlog
+
+from hvchannel_control.api import control_pb2
+from hvchannel_control.attachments import Attachments
+from hvchannel_control.compiled import CompiledProgram
+from hvchannel_control.config import SwitchSection
+from hvchannel_control.entries import Entry
+from hvchannel_control.profiles.profile import Profile
+from hvchannel_control.reports import Reports
+from hvchannel_control.vif import Vif
+from hvchannel_control.vswitch import VSwitch
+from hvchannel_control.watchers import Watchers
+
+log = structlog.get_logger()
+
+
+class Controller:
+    """`vni` 0 in the guest profile, which never sees the first identifier."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        attachments: Attachments,
+        settings: SwitchSection,
+        program: CompiledProgram,
+        *,
+        cip: IPv4Address,
+        vni: int,
+    ) -> None:
+        self._profile = profile
+        self._attachments = attachments
+        self._settings = settings
+        self._cip = cip
+        self._vni = vni
+        self._realised: set[str] = set()
+        self._reports = Reports(self._vif_at)
+        self.watchers = Watchers()
+        self.vswitch = VSwitch(profile.name, settings, program, self._desired, self._observed, self._reports)
+
+    def attach(self, vif_id: str, mac: str, port: int, vlan: int) -> control_pb2.Vif:
+        """Attaches a VIF and starts its realisation. Raises RefusedError and StoreError."""
+        known = {vif.vif_id for vif in self._attachments.all()}
+        vif = self._attachments.attach(vif_id, mac, port, vlan)
+        if vif_id not in known:
+            log.info("VIF attached", vif=vif_id, mac=vif.mac, port=vif.port, vlan=vif.vlan, lip=str(vif.lip))
+            self.watchers.attached(self._message(vif))
+            self.vswitch.wake()
+        return self._message(vif)
+
+    def detach(self, vif_id: str) -> None:
+        """Detaches a VIF. Raises RefusedError and StoreError."""
+        vif = self._attachments.detach(vif_id)
+        log.info("VIF detached", vif=vif_id, mac=vif.mac, port=vif.port, lip=str(vif.lip))
+        self._realised.discard(vif_id)
+        self.watchers.detached(vif_id)
+        self.vswitch.wake()
+
+    def vifs(self) -> list[control_pb2.Vif]:
+        """All attached VIFs, by VIF id."""
+        return [self._message(vif) for vif in self._attachments.all()]
+
+    def watch(self) -> AsyncIterator[control_pb2.Event]:
+        return self.watchers.watch(self.vifs)
+
+    async def status(self) -> control_pb2.Status:
+        verdicts = await self.vswitch.read_verdicts()
+        state = self.vswitch.state
+        return control_pb2.Status(
+            profile=self._profile.name,
+            switch_address=self._settings.address,
+            switch_connected=state.connected,
+            in_sync=state.in_sync,
+            reconciliations=state.reconciliations,
+            writes=state.writes,
+            last_error=state.last_error,
+            verdicts={
+                name: control_pb2.Count(packets=count.packets, bytes=count.bytes)
+                for name, count in verdicts.items()
+            },
+            digests=self._reports.digests,
+            leases_used=self._attachments.leases_used,
+            leases_total=self._attachments.leases_total,
+        )
+
+    def _desired(self) -> list[Entry]:
+        entries = self._profile.fixed_entries()
+        for vif in self._attachments.all():
+            entries += self._profile.vif_entries(vif)
+        return entries
+
+    def _observed(self, actual: set[Entry]) -> None:
+        """A VIF is realised when the vSwitch holds its entries and those of the hypervisor's end."""
+        fixed = actual.issuperset(self._profile.fixed_entries())
+        for vif in self._attachments.all():
+            realised = fixed and actual.issuperset(self._profile.vif_entries(vif))
+            if realised == (vif.vif_id in self._realised):
+                continue
+            (self._realised.add if realised else self._realised.discard)(vif.vif_id)
+            log.info("VIF realised" if realised else "VIF not realised", vif=vif.vif_id, port=vif.port)
+            self.watchers.attached(self._message(vif))
+
+    def _message(self, vif: Vif) -> control_pb2.Vif:
+        realised = vif.vif_id in self._realised
+        return control_pb2.Vif(
+            vif_id=vif.vif_id,
+            mac=vif.mac,
+            port=vif.port,
+            vlan=vif.vlan,
+            vni=self._vni,
+            lip=str(vif.lip or ""),
+            cip=str(self._cip),
+            state=control_pb2.Vif.REALISED if realised else control_pb2.Vif.PENDING,
+        )
+
+    def _vif_at(self, port: int) -> str | None:
+        return next((vif.vif_id for vif in self._attachments.all() if vif.port == port), None)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host vSwitch: the hypervisor's daemon at one port, a VNIC at each of the others."""
+
+from dataclasses import dataclass
+
+from hvchannel_control.config import HostConfig
+from hvchannel_control.entries import Entry, MeterConfig, entry
+from hvchannel_control.vif import Vif
+
+
+@dataclass(frozen=True, slots=True)
+class HostProfile:
+    config: HostConfig
+    name: str = "host"
+    program: str = "host_vswitch"
+
+    def fixed_entries(self) -> list[Entry]:
+        channel = self.config.channel
+        vni, port, mac, ip = (
+            channel.vni,
+            channel.hypervisor_port,
+            channel.hypervisor_mac,
+            channel.hypervisor_ip,
+        )
+        return [
+            entry(
+                "attachment", {"in_port": port, "tagged": 0, "vlan_id": 0}, "attach_hypervisor", {"vni": vni}
+            ),
+            # What the controller sends by PacketOut enters as if the hypervisor's daemon had sent it.
+            entry(
+                "attachment",
+                {"in_port": self.config.switch.cpu_port, "tagged": 0, "vlan_id": 0},
+                "attach_controller",
+                {"in_port": port},
+            ),
+            entry(
+                "source_guard", {"in_port": port, "vni": vni, "src_mac": mac, "src_ip": ip}, "permit_source"
+            ),
+            entry("arp", {"vni": vni, "target_ip": ip}, "answer_guest", {"mac": mac}),
+            entry("forward", {"vni": vni, "dst_mac": mac, "dst_ip": ip}, "to_port", {"port": port}),
+            entry("member", {"port": port, "vni": vni}, "member_hypervisor"),
+            entry("tag", {"port": port, "vni": vni}, "leave_untagged"),
+        ]
+
+    def vif_entries(self, vif: Vif) -> list[Entry]:
+        assert vif.lip is not None, "the host leases every VIF a LIP"
+        vni, cip = self.config.channel.vni, self.config.channel.cip
+        policer = MeterConfig.policer(self.config.policer.rate_bytes_per_s, self.config.policer.burst_bytes)
+        return [
+            entry(
+                "attachment",
+                {"in_port": vif.port, "tagged": 1, "vlan_id": vif.vlan},
+                "attach_guest",
+                {"vni": vni},
+                meter=policer,
+            ),
+            entry(
+                "source_guard",
+                {"in_port": vif.port, "vni": vni, "src_mac": vif.mac, "src_ip": cip},
+                "permit_source",
+            ),
+            entry("arp", {"vni": vni, "target_ip": vif.lip}, "answer_hypervisor", {"mac": vif.mac}),
+            entry("restore", {"in_port": vif.port, "vni": vni, "src_ip": cip}, "to_lip", {"lip": vif.lip}),
+            entry(
+                "forward", {"vni": vni, "dst_mac": vif.mac, "dst_ip": vif.lip}, "to_port", {"port": vif.port}
+            ),
+            entry("member", {"port": vif.port, "vni": vni}, "member_guest"),
+            entry("tag", {"port": vif.port, "vni": vni}, "push_vlan", {"vlan_id": vif.vlan}),
+            entry("translate", {"port": vif.port, "vni": vni, "dst_ip": vif.lip}, "to_cip", {"cip": cip}),
+        ]

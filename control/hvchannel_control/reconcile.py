@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what a vSwitch holds to what it should hold: the fewest writes, in an order that is safe at every
+step.
+
+A packet must never pass under a mixture of the old and the new state. Three layers see to it. `attachment`
+lets a port's packets in; `source_guard`, `forward` and `arp` decide who may speak and where it goes; the rest
+(`restore`, `member`, `tag`, `translate`) says how. What leaves goes first, from the outermost layer inwards;
+what comes then follows from the innermost outwards. Every table's default action drops, so a step between the
+two states passes less, never something else.
+"""
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hvchannel_control.entries import Entry, EntryKey
+
+
+class Operation(enum.Enum):
+    INSERT = "insert"
+    MODIFY = "modify"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    operation: Operation
+    entry: Entry
+
+    def __str__(self) -> str:
+        return f"{self.operation.value} {self.entry}"
+
+
+Batch = list[Update]
+"""Updates that may be carried out in any order (P4Runtime 1.5, 12.2: a batch has none); batches are in order.
+"""
+
+_LAYERS = {"attachment": 2, "source_guard": 1, "forward": 1, "arp": 1}
+_INNERMOST = 0
+_OUTERMOST = 2
+
+
+def plan(actual: Iterable[Entry], desired: Iterable[Entry]) -> list[Batch]:
+    """The batches that take a switch from `actual` to `desired`: one update per entry that differs, none
+    empty.
+
+    Entries of const tables are the program's own and belong in neither. Raises ValueError when two desired
+    entries have one key.
+    """
+    holds = {entry.key: entry for entry in actual}
+    wants = _by_key(desired)
+    removed = [Update(Operation.DELETE, entry) for key, entry in holds.items() if key not in wants]
+    written = [
+        Update(Operation.MODIFY if key in holds else Operation.INSERT, entry)
+        for key, entry in wants.items()
+        if holds.get(key) != entry
+    ]
+    batches = [_of_layer(removed, layer) for layer in range(_OUTERMOST, _INNERMOST - 1, -1)]
+    batches += [_of_layer(written, layer) for layer in range(_INNERMOST, _OUTERMOST + 1)]
+    return [batch for batch in batches if batch]
+
+
+def _by_key(entries: Iterable[Entry]) -> dict[EntryKey, Entry]:
+    by_key: dict[EntryKey, Entry] = {}
+    for entry in entries:
+        other = by_key.setdefault(entry.key, entry)
+        if other != entry:
+            raise ValueError(f"two entries have one key: {other} and {entry}")
+    return by_key
+
+
+def _of_layer(updates: Iterable[Update], layer: int) -> Batch:
+    return [update for update in updates if _LAYERS.get(update.entry.table, _INNERMOST) == layer]

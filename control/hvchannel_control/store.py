@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attachments and leases on disk: one SQLite file, right after a kill -9 or a power cut at any time."""
+
+import sqlite3
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from hvchannel_control.vif import Vif
+
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE lease (
+    vif_id TEXT PRIMARY KEY,
+    lip TEXT NOT NULL UNIQUE
+) STRICT, WITHOUT ROWID;
+CREATE TABLE attachment (
+    vif_id TEXT PRIMARY KEY REFERENCES lease (vif_id),
+    mac TEXT NOT NULL UNIQUE,
+    port INTEGER NOT NULL UNIQUE,
+    vlan INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+
+class StoreError(Exception):
+    """The file cannot be used; the text is one line that names it."""
+
+
+class Store:
+    """The open file. One process at a time: a second one is refused.
+
+    Every method that changes something returns when the change is on disk, and raises StoreError when it is
+    not.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            path.touch(mode=0o600)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=0.5)
+            self._prepare()
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"{path}: {_cause(error)}") from error
+
+    def _prepare(self) -> None:
+        # EXCLUSIVE holds the file's lock until close or death; it must be set before WAL to do without shared
+        # memory.
+        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA foreign_keys = ON")
+        self._db.execute("BEGIN EXCLUSIVE")
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            for statement in _SCHEMA.split(";"):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        self._db.execute("COMMIT")
+        if version not in (0, _SCHEMA_VERSION):
+            raise StoreError(
+                f"{self._path}: schema version {version} is not {_SCHEMA_VERSION}, which this one reads"
+            )
+
+    def vifs(self) -> list[Vif]:
+        """All attachments, by VIF id."""
+        rows = self._db.execute(
+            "SELECT vif_id, mac, port, vlan, lip FROM attachment JOIN lease USING (vif_id) ORDER BY vif_id"
+        )
+        return [Vif(vif_id, mac, port, vlan, IPv4Address(lip)) for vif_id, mac, port, vlan, lip in rows]
+
+    def attach(self, vif: Vif) -> None:
+        """Keeps an attachment and its lease."""
+        self._change(
+            ("INSERT INTO lease (vif_id, lip) VALUES (?, ?)", (vif.vif_id, str(vif.lip))),
+            (
+                "INSERT INTO attachment (vif_id, mac, port, vlan) VALUES (?, ?, ?, ?)",
+                (vif.vif_id, vif.mac, vif.port, vif.vlan),
+            ),
+        )
+
+    def move(self, vif_id: str, lip: IPv4Address) -> None:
+        """Changes the lease of a VIF to another LIP."""
+        self._change(("UPDATE lease SET lip = ? WHERE vif_id = ?", (str(lip), vif_id)))
+
+    def detach(self, vif_id: str) -> None:
+        """Drops an attachment and its lease."""
+        self._change(
+            ("DELETE FROM attachment WHERE vif_id = ?", (vif_id,)),
+            ("DELETE FROM lease WHERE vif_id = ?", (vif_id,)),
+        )
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _change(self, *statements: tuple[str, tuple[str | int, ...]]) -> None:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                for sql, values in statements:
+                    self._db.execute(sql, values)
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: {_cause(error)}") from error
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+        return "in use by another controller"
+    return str(error)

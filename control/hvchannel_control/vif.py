@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One attachment of a VIF."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
+class Vif:
+    """A VIF, attached to a port of the vSwitch. A guest does not know its own LIP."""
+
+    vif_id: str
+    mac: str
+    port: int
+    vlan: int
+    lip: IPv4Address | None = None
