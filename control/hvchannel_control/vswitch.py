@@ -82,6 +82,7 @@ class VSwitch:
         self._reports = reports
         self._wake = asyncio.Event()
         self._switch: fy.Switch | None = None
+        self._switch_seen = False
         self._log = log.bind(switch=settings.address)
 
     def wake(self) -> None:
@@ -126,7 +127,7 @@ class VSwitch:
                     await stack.enter_async_context(switch)
             except TimeoutError as error:
                 raise SwitchError(f"no answer to arbitration in {_CONNECT_TIMEOUT_S:g} s") from error
-            self.state.connected = True
+            self.state.connected = self._switch_seen = True
             self._switch = switch
             self._log.info("vSwitch connected", primary=switch.is_primary, election_id=switch.election_id)
             try:
@@ -224,7 +225,9 @@ class VSwitch:
     def _note(self, error: str) -> None:
         """Logs an error once, however often it repeats."""
         if error != self.state.last_error:
-            self._log.error("vSwitch not in sync", error=error)
+            # At the start the vSwitch may simply not be up yet.
+            level = "error" if self._switch_seen else "info"
+            getattr(self._log, level)("vSwitch not in sync", error=error)
         self.state.last_error = error
 
 

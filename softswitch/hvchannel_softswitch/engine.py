@@ -90,7 +90,7 @@ class CounterData:
 
 @dataclass(frozen=True, slots=True)
 class MeterConfig:
-    """A two-rate three-colour marker (RFC 2698). Rates per second and bursts, in bytes or packets as the meter counts."""
+    """A two-rate three-colour marker (RFC 2698). Rates per second and bursts, in its unit: bytes or packets."""
 
     cir: int
     cburst: int
@@ -136,6 +136,9 @@ class Engine(Protocol):
 
     def delete(self, table: str, key: EntryKey) -> None:
         """Raises NoSuchEntry."""
+
+    def entry(self, table: str, key: EntryKey) -> Entry | None:
+        """The entry with this key; None where there is none."""
 
     def entries(self, table: str) -> Iterator[Entry]:
         """All entries, const ones included, in insertion order."""

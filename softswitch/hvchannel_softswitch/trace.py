@@ -58,14 +58,15 @@ class Tracer:
         self._as_json = as_json
         self._limit = limit
         self._count = 0
+        self._broken = False
         self._records: list[dict[str, Any]] = []
         self._program: Program | None = None
         self.clock = time.monotonic_ns
 
     @property
     def exhausted(self) -> bool:
-        """Whether the limit is reached."""
-        return self._limit is not None and self._count >= self._limit
+        """Whether the limit is reached, or the sink cannot be written to any more."""
+        return self._broken or (self._limit is not None and self._count >= self._limit)
 
     def attach(self, program: Program) -> None:
         """Names and fields are those of `program` from now on."""
@@ -94,8 +95,15 @@ class Tracer:
     def end(self) -> None:
         """The packet's way is over: its trace is written."""
         record = self._records.pop()
-        self._file.write(json.dumps(record) + "\n" if self._as_json else as_text(record))
-        self._file.flush()
+        if self._broken:
+            return
+        try:
+            self._file.write(json.dumps(record) + "\n" if self._as_json else as_text(record))
+            self._file.flush()
+        except OSError as error:  # a full disk, or a reader that has gone: the packets must not suffer
+            self._broken = True
+            log.warning("trace ended: it cannot be written", error=str(error), packets=self._count)
+            return
         if self.exhausted:
             log.info("trace ended at its limit", packets=self._count)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 from pathlib import Path
@@ -96,6 +97,17 @@ def test_the_limit_ends_the_trace_but_not_the_packets(lookup: Bench) -> None:
     for _ in range(5):
         assert len(lookup.run(3, HIT)) == 1
     assert len(sink.getvalue().splitlines()) == 2
+
+
+def test_a_sink_that_breaks_ends_the_trace_but_not_the_packets(lookup: Bench) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    lookup.engine.set_tracer(Tracer(Full(), as_json=True))
+    for _ in range(3):
+        assert len(lookup.run(3, HIT)) == 1
+    assert lookup.engine.faults == 0
 
 
 def test_a_path_is_made_anew(lookup: Bench, tmp_path: Path) -> None:

@@ -176,6 +176,12 @@ class Interpreter:
         self._entry(table, key)
         live.delete(key)
 
+    def entry(self, table: str, key: EntryKey) -> Entry | None:
+        """See Engine."""
+        live = self._tables[table]
+        entry = live.by_key.get(key)
+        return None if entry is None else Entry(key, live.call_of(entry), entry.is_const)
+
     def entries(self, table: str) -> Iterator[Entry]:
         """See Engine."""
         live = self._tables[table]

@@ -96,8 +96,7 @@ def _table(table: Table, actions: dict[int, Action], program: model.Program) -> 
         if action.full_name not in code_actions:
             raise invalid(
                 f"action {action.full_name!r} of table {table.full_name!r} is in the P4Info but not in the "
-                "device config "
-                f"(there: {listing([repr(name) for name in sorted(code_actions)])})"
+                f"device config (there: {listing([repr(name) for name in sorted(code_actions)])})"
             )
         refs[number] = (action, scope)
     return replace(table, keys=keys, actions=refs)

@@ -47,8 +47,8 @@ def encode_meter_config(config: MeterConfig) -> p4r.MeterConfig:
 
 
 def only_modify(kind: p4r.Update.Type.ValueType, what: str) -> None:
-    """Counters and meters are there as long as the program is. Raises INVALID_ARGUMENT for INSERT and "
-    "DELETE."""
+    """Counters and meters are there as long as the program is. Raises INVALID_ARGUMENT for INSERT and
+    DELETE."""
     if kind != p4r.Update.MODIFY:
         raise invalid(f"{what} is always there (valid: MODIFY)")
 
@@ -88,8 +88,8 @@ def write_meter(pipeline: Pipeline, kind: p4r.Update.Type.ValueType, message: p4
 
 
 def read_meters(pipeline: Pipeline, wanted: p4r.MeterEntry) -> Iterator[p4r.MeterEntry]:
-    """One cell, all cells of a meter, or (id 0) all cells of all meters; a default configuration is left "
-    "unset."""
+    """One cell, all cells of a meter, or (id 0) all cells of all meters; a default configuration is left
+    unset."""
     no_colour_counters(wanted.HasField("counter_data"))
     program, number = pipeline.program, wanted.meter_id
     meters = [program.meter(number)] if number else list(program.meters.values())

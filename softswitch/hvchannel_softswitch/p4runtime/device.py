@@ -36,8 +36,8 @@ class Device(Protocol):
     def subscribe(
         self, frames: Callable[[bytes], None], digests: Callable[[str, tuple[int, ...]], None]
     ) -> None:
-        """From now on `frames` gets each frame sent to the CPU port, `digests` each learn list's name and "
-        "values."""
+        """From now on `frames` gets each frame sent to the CPU port, `digests` each learn list's name and
+        values."""
 
 
 class SwitchDevice:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The type of a digest's message, and its values as P4Data (sections "DigestEntry" and "P4Data in "
-"p4runtime.proto")."""
+"""The type of a digest's message, and its values as P4Data (sections "DigestEntry" and "P4Data in
+p4runtime.proto")."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ MAX_LIST = 256
 """The list size where the client sets no limit (max_list_size 0)."""
 
 MAX_UNACKED = 65536
-"""Messages remembered as sent but not acknowledged. The cache only thins traffic out; a full one forgets "
-"its oldest list."""
+"""Messages remembered as sent but not acknowledged. The cache only thins traffic out; a full one forgets
+its oldest list."""
 
 _NANOSECONDS = 1e-9
 
@@ -42,8 +42,8 @@ class DigestQueue:
         self._list_ids: Iterator[int] = itertools.count(1)
 
     def enable(self, config: p4r.DigestEntry.Config) -> None:
-        """Starts sending, or changes the parameters; what is buffered is sent at the latest by the new "
-        "timeout."""
+        """Starts sending, or changes the parameters; what is buffered is sent at the latest by the new
+        timeout."""
         self.config = config
         if self._flush_timer is not None:
             self._flush_timer.cancel()
@@ -72,8 +72,8 @@ class DigestQueue:
         self._flush_when_due()
 
     def ack(self, list_id: int) -> None:
-        """The primary has acted on a list: its messages may be sent again. Late and repeated ones are "
-        "harmless."""
+        """The primary has acted on a list: its messages may be sent again. Late and repeated ones are
+        harmless."""
         timer = self._expiries.pop(list_id, None)
         if timer is not None:
             timer.cancel()

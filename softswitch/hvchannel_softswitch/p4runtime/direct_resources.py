@@ -43,8 +43,8 @@ def write_direct_counter(
 def read_direct_counters(
     pipeline: Pipeline, wanted: p4r.DirectCounterEntry
 ) -> Iterator[p4r.DirectCounterEntry]:
-    """The counter of one entry (NOT_FOUND if it is not there), of all entries of a table (no match), or of "
-    "all tables."""
+    """The counter of one entry (NOT_FOUND if it is not there), of all entries of a table (no match), or of
+    all tables."""
     entry = wanted.table_entry
     if entry.table_id:
         tables = [_counter_table(pipeline, entry.table_id)]
@@ -62,8 +62,8 @@ def read_direct_counters(
 def write_direct_meter(
     pipeline: Pipeline, kind: p4r.Update.Type.ValueType, message: p4r.DirectMeterEntry
 ) -> None:
-    """Configures an entry's meter; without a config back to always green. Raises NOT_FOUND if the entry is "
-    "not there."""
+    """Configures an entry's meter; without a config back to always green. Raises NOT_FOUND if the entry is
+    not there."""
     table = _meter_table(pipeline, message.table_entry.table_id)
     only_modify(kind, f"the direct meter of table {table.name!r}")
     no_colour_counters(message.HasField("counter_data"))

@@ -68,8 +68,7 @@ def _check_priority(table: Table, priority: int) -> None:
     if table.needs_priority and priority <= 0:
         raise invalid(
             f"priority {priority} is not valid for table {table.name!r}: it has ternary, range or optional "
-            "keys, "
-            "so each entry needs a priority of 1 or more"
+            "keys, so each entry needs a priority of 1 or more"
         )
     if not table.needs_priority and priority != 0:
         raise invalid(

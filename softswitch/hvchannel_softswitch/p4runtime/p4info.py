@@ -57,8 +57,8 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`keys` in the order of the JSON's once `alignment.align` has seen it; `actions` by id, each with its "
-    "scope."""
+    """`keys` in the order of the JSON's once `alignment.align` has seen it; `actions` by id, each with its
+    scope."""
 
     id: int
     name: str
@@ -92,8 +92,8 @@ class Counter:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """A meter array (`size` cells), or a direct meter (`size` 0). `single_rate` restricts its "
-    "configurations."""
+    """A meter array (`size` cells), or a direct meter (`size` 0). `single_rate` restricts its
+    configurations."""
 
     id: int
     name: str
@@ -179,8 +179,8 @@ _KINDS = {
 
 
 def read_program(info: p4i.P4Info) -> Program:
-    """The P4Info's own view, keys and parameters in its order. Raises INVALID_ARGUMENT on what this switch "
-    "cannot run."""
+    """The P4Info's own view, keys and parameters in its order. Raises INVALID_ARGUMENT on what this switch
+    cannot run."""
     _refuse_unsupported(info)
     actions = {a.preamble.id: _action(a) for a in info.actions}
     meters = [_meter(m.preamble, m.spec, m.size) for m in info.meters]

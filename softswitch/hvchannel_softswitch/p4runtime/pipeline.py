@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A forwarding pipeline: one program, its P4Info, its engine, and what P4Runtime keeps beside the engine's "
-"state."""
+"""A forwarding pipeline: one program, its P4Info, its engine, and what P4Runtime keeps beside the engine's
+state."""
 
 from __future__ import annotations
 

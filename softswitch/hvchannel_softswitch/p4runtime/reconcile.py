@@ -80,8 +80,7 @@ def _check_action(table: Table, heir: Table, call: ActionCall) -> None:
     if call.name not in heirs or heirs[call.name] != params[call.name]:
         raise invalid(
             f"the forwarding state cannot be kept: action {call.name!r} of table {table.full_name!r} is "
-            "missing or has "
-            "other parameters in the new program"
+            "missing or has other parameters in the new program"
         )
 
 
@@ -104,7 +103,6 @@ def _meters(old: Pipeline, new: Pipeline) -> None:
             if index >= sizes.get(meter.full_name, 0):
                 raise invalid(
                     f"the forwarding state cannot be kept: cell {index} of meter {meter.full_name!r} is "
-                    "configured, "
-                    "but not in the new program"
+                    "configured, but not in the new program"
                 )
             new.engine.write_meter(meter.full_name, index, config)

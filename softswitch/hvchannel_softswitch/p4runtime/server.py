@@ -99,8 +99,8 @@ class P4RuntimeServer:
 
 
 def _remove_stale(path: Path) -> None:
-    """Removes a socket that nobody listens on. Raises AddressError for a live one, or for anything but a "
-    "socket."""
+    """Removes a socket that nobody listens on. Raises AddressError for a live one, or for anything but a
+    socket."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:

@@ -158,8 +158,7 @@ def _modify(
         raise P4RuntimeError(
             Code.PERMISSION_DENIED,
             f"entry {describe_key(table, key)} of table {table.name!r} is const: MODIFY may set its direct "
-            "counter "
-            "and meter, with the action unset",
+            "counter and meter, with the action unset",
         )
     call = decode_action(pipeline.program, table, message.action, is_default=False) if has_action else None
     meter = (
@@ -186,7 +185,7 @@ def _modify(
 
 def find_entry(pipeline: Pipeline, table: Table, key: EntryKey) -> Entry | None:
     """The entry with this key, or None."""
-    return next((entry for entry in pipeline.engine.entries(table.full_name) if entry.key == key), None)
+    return pipeline.engine.entry(table.full_name, key)
 
 
 def _write_default(

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""P4Runtime bytestrings (section "Bytestrings"): big-endian, read with any leading zeros, written "
-"shortest."""
+"""P4Runtime bytestrings (section "Bytestrings"): big-endian, read with any leading zeros, written
+shortest."""
 
 from __future__ import annotations
 
