@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of gRPC for the channel, and its status codes turned into causes a person can act on."""
+
+from typing import Final
+
+import grpc
+
+from hvchannel_daemons.limits import MESSAGE_BYTES
+
+Options = list[tuple[str, int]]
+
+# Heartbeats of the protocol notice a dead peer; gRPC's keepalive covers the time before the session begins.
+_KEEPALIVE_MS: Final = 5000
+
+CLIENT: Final[Options] = [
+    ("grpc.enable_http_proxy", 0),  # an http_proxy in the environment must never see the channel
+    ("grpc.use_local_subchannel_pool", 1),  # a new channel is a new connection, not a dead one of the pool
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 3000),  # which is also how long one attempt to connect may take
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", _KEEPALIVE_MS),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    ("grpc.max_metadata_size", 8192),
+]
+
+SERVER: Final[Options] = [
+    ("grpc.so_reuseport", 0),  # a second guestd on the port is an error, not a silent half of the connections
+    ("grpc.http2.min_ping_interval_without_data_ms", 1000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
+    ("grpc.max_concurrent_streams", 4),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    ("grpc.max_metadata_size", 8192),
+]
+
+# the unix socket of the local API: a report of 1 MiB must fit
+LOCAL: Final[Options] = [
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+]
+
+
+def ended(message: object) -> bool:
+    """Whether a read found the end of the stream (the stubs do not know that it can)."""
+    return message is grpc.aio.EOF
+
+
+def cause(code: grpc.StatusCode | None, details: str | None, address: str) -> str:
+    """One line that says why the connection to `address` failed, in words rather than codes."""
+    text = details or ""
+    if "Connection refused" in text:
+        return f"connection refused: nothing listens on {address}"
+    if "No route to host" in text or "Host is unreachable" in text:
+        return f"no route to host: nobody answers ARP for {address}"
+    if "Network is unreachable" in text:
+        return f"network unreachable: this host has no route to {address}"
+    if "Connection reset" in text or "Socket closed" in text or "recvmsg" in text or "GOAWAY" in text:
+        return f"connection to {address} was lost"
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED or "timed out" in text:
+        return f"no answer from {address} in time"
+    first = text.splitlines()[0] if text else "no details"
+    return f"{address}: {code.name if code else 'no status'}: {first[:200]}"

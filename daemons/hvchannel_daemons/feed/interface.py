@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What hostd and the command line need of a feed: the place where the control plane says what each VIF
+shall have and reads what came of it.
+
+An implementation keeps these promises (tests/daemons/test_feed.py runs the same suite over each):
+  * `put` and `delete` give a key a revision greater than any it had and any its guest ever acknowledged,
+    and return when that is durable;
+  * of one key only the newest revision is kept;
+  * `position` orders all changes of documents of the feed; `documents(after=)` and `changes(after=)` miss
+    none;
+  * a report is stored once however often it is added, and reports of a VIF keep the order in which they
+    were added.
+"""
+
+import enum
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class FeedError(Exception):
+    """The feed does not work (unreachable, disk full, wrong version); one line that names it."""
+
+
+class FeedClaimedError(FeedError):
+    """Another hostd serves this feed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The newest revision of a key: what the VIF shall have."""
+
+    vif: str
+    key: str
+    revision: int
+    content_type: str
+    sha256: bytes  # empty in a tombstone
+    size: int  # bytes
+    deleted: bool
+    position: int  # in the order of all changes of the feed
+    put_unix_ns: int
+    content: int | None  # the implementation's handle for `piece`; None in a tombstone
+
+
+class Outcome(enum.StrEnum):
+    """What a guest answered; the meanings are DocumentAck's in channel.proto."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    STALE = "stale"
+    REJECTED = "rejected"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """A guest's answer to one document."""
+
+    key: str
+    revision: int  # the one it answers
+    outcome: Outcome
+    held: int  # the revision the guest holds of the key now; 0 when none
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How far a key has come: the document that is wanted, and what the guest said of it last."""
+
+    document: Document
+    acknowledged: int  # the revision the guest holds durably; 0 when none
+    answered: int  # the revision of its last answer; 0 when none yet
+    outcome: Outcome | None
+    error: str
+
+    @property
+    def settled(self) -> bool:
+        """The guest has given its final answer to this revision: holds it, or will not take it."""
+        wanted = self.document.revision
+        return self.acknowledged >= wanted or (self.answered == wanted and self.outcome is Outcome.REJECTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a local program of the VM told the control plane."""
+
+    id: bytes  # 16 bytes: what "the same report" means
+    sequence: int  # in the guest's store
+    type: str
+    content_type: str
+    data: bytes
+    time_unix_ns: int  # guest's clock
+    about_key: str = ""
+    about_revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReport:
+    number: int  # order of arrival in the feed; strictly increasing
+    stored_unix_ns: int  # hypervisor's clock
+    report: Report
+
+
+class SessionState(enum.StrEnum):
+    """Where hostd stands with a VIF.
+
+    CONNECTING   announced by the controller (or the connection was lost just now); dialling its LIP
+    NEGOTIATING  connected; versions and inventory are being exchanged
+    SYNCING      delivering what the guest lacks
+    READY        the guest has acknowledged all that was wanted when the session began; changes follow at once
+    BACKOFF      the last attempt failed for `reason`; attempts go on, at most about a second apart
+    """
+
+    CONNECTING = "CONNECTING"
+    NEGOTIATING = "NEGOTIATING"
+    SYNCING = "SYNCING"
+    READY = "READY"
+    BACKOFF = "BACKOFF"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    vif: str
+    state: SessionState
+    reason: str  # one line; why the state is what it is, empty when there is nothing to say
+    since_unix_ns: int  # when this state began
+    address: str = ""  # LIP:port
+    version: int = 0  # of the channel's protocol; 0 before it is negotiated
+    agent: str = ""  # the guest's program
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Documents of these VIFs changed, up to and including `position`."""
+
+    position: int
+    vifs: frozenset[str]
+
+
+class Feed(Protocol):
+    """Every method may raise FeedError; arguments that break a limit raise ValueError."""
+
+    @property
+    def origin(self) -> str:
+        """Identity of the feed: revisions of different origins do not compare."""
+
+    # the control plane's side
+
+    async def put(self, vif: str, key: str, content: bytes, content_type: str) -> int:
+        """Makes `content` the newest revision of the key and returns the revision."""
+
+    async def delete(self, vif: str, key: str) -> int | None:
+        """Puts a tombstone and returns its revision; None when there is no such document."""
+
+    async def delivery(self, vif: str, key: str) -> Delivery | None: ...
+
+    async def content(self, document: Document) -> bytes:
+        """The whole content; empty for a tombstone.
+        Raises ContentGone when a newer revision has replaced it."""
+
+    async def deliveries(self, vif: str) -> list[Delivery]:
+        """All keys of the VIF, tombstones too, by key."""
+
+    async def settled(self, vif: str, key: str, revision: int) -> Delivery:
+        """Waits until the guest holds `revision` or a newer one, or has rejected it. KeyError when there is
+        no such key. Waits for ever: give it a time-out from outside."""
+
+    async def reports(self, vif: str, *, after: int = 0, limit: int = 1000) -> list[StoredReport]:
+        """Reports of the VIF with a number greater than `after`, oldest first."""
+
+    async def last_reports(self) -> dict[str, StoredReport]:
+        """The newest report of each VIF that has one; `data` is left empty."""
+
+    async def sessions(self) -> dict[str, Session]: ...
+
+    async def vifs(self) -> list[str]:
+        """Every VIF the feed knows: with a document, a report or a session."""
+
+    async def served(self) -> bool:
+        """Whether a hostd serves the feed now; when not, its sessions are history."""
+
+    # hostd's side
+
+    async def claim(self) -> None:
+        """Makes this process the one that serves the feed until it closes it or dies.
+        Raises FeedClaimedError."""
+
+    async def documents(self, vif: str, *, after: int, limit: int) -> list[Document]:
+        """Documents and tombstones with a position greater than `after`, in that order."""
+
+    async def piece(self, document: Document, n: int) -> bytes:
+        """The n-th piece of 256 KiB, from 0.
+        Raises ContentGone when a newer revision has replaced the document."""
+
+    async def small(self, documents: Sequence[Document]) -> list[bytes | None]:
+        """Contents of documents of one piece or none; None where a newer revision has replaced one."""
+
+    def changes(self, *, after: int) -> AsyncIterator[Changes]:
+        """Yields whenever documents have changed beyond `after`, for ever. What happens between two turns
+        of the caller comes in one."""
+
+    async def position(self) -> int:
+        """Of the newest change; 0 when there was none yet."""
+
+    async def record_inventory(self, vif: str, held: Mapping[str, int]) -> None:
+        """The guest's own word on what it holds: replaces all acknowledged revisions of the VIF."""
+
+    async def record_acks(self, vif: str, acks: Sequence[Ack]) -> None: ...
+
+    async def add_reports(self, vif: str, reports: Sequence[Report]) -> int:
+        """Stores those that are new; how many were."""
+
+    async def set_session(self, session: Session) -> None: ...
+
+    async def drop_session(self, vif: str) -> None:
+        """The VIF is detached."""
+
+    async def close(self) -> None: ...

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The embedded feed: one SQLite file that several processes use at once (the command line puts, hostd
+delivers).
+
+A process learns of another's commit by polling `PRAGMA data_version` at least every 50 ms, which reads shared memory
+only; of its own it learns at once. Positions are given inside the writing transaction, so their order is
+the order of commits and a reader that remembers the last one misses nothing.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+from hvchannel_daemons import limits
+from hvchannel_daemons.feed import sqlite_statements as statements
+from hvchannel_daemons.feed import sqlite_tables as tables
+from hvchannel_daemons.feed.interface import (
+    Ack,
+    Changes,
+    Delivery,
+    Document,
+    FeedClaimedError,
+    FeedError,
+    Report,
+    Session,
+    StoredReport,
+)
+from hvchannel_daemons.storage import pieces
+from hvchannel_daemons.storage.commits import CommitWatch
+from hvchannel_daemons.storage.database import Database, DatabaseError, Work
+
+T = TypeVar("T")
+
+POLL_SECONDS: Final = 0.05
+
+
+class SqliteFeed:
+    """`Feed` on an SQLite file."""
+
+    def __init__(self, path: Path, database: Database, origin: str) -> None:
+        """Use `open`."""
+        self._path = path
+        self._database = database
+        self._origin = origin
+        self._commits = CommitWatch(database, poll_seconds=POLL_SECONDS)
+        self._claim: int | None = None
+
+    @classmethod
+    async def open(cls, where: str | Path, *, create: bool = True) -> "SqliteFeed":
+        """Raises FeedError."""
+        path = Path(where)
+        if not create and not await asyncio.to_thread(path.exists):
+            raise FeedError(f"feed {path}: there is no such file")
+        try:
+            database = await asyncio.to_thread(
+                Database, path, tables.SCHEMA, tables.VERSION, set_up=statements.new_feed
+            )
+            origin = await database.read(lambda c: str(c.execute("SELECT origin FROM feed").fetchone()[0]))
+        except DatabaseError as error:
+            raise FeedError(f"feed {error}") from error
+        return cls(path, database, origin)
+
+    @property
+    def origin(self) -> str:
+        return self._origin
+
+    async def put(self, vif: str, key: str, content: bytes, content_type: str) -> int:
+        limits.check_vif(vif)
+        limits.check_key(key)
+        limits.check_content_type(content_type)
+        limits.check_size(len(content))
+        digest = await asyncio.to_thread(lambda: hashlib.sha256(content).digest())
+
+        def work(c: sqlite3.Connection) -> int:
+            if not _is_live(c, vif, key) and _live(c, vif) >= limits.LIVE_DOCUMENTS:
+                raise ValueError(
+                    f"VIF {vif} has {limits.LIVE_DOCUMENTS} documents already, which is the most"
+                )
+            stored = pieces.write(c, content)
+            return statements.replace_document(c, vif, key, content_type, digest, len(content), stored)
+
+        return await self._write(work)
+
+    async def delete(self, vif: str, key: str) -> int | None:
+        limits.check_vif(vif)
+        limits.check_key(key)
+
+        def work(c: sqlite3.Connection) -> int | None:
+            if not _is_live(c, vif, key):
+                return None
+            return statements.replace_document(c, vif, key, "", b"", 0, None)
+
+        return await self._write(work)
+
+    async def delivery(self, vif: str, key: str) -> Delivery | None:
+        def work(c: sqlite3.Connection) -> Delivery | None:
+            row = c.execute(f"{tables.DELIVERY} WHERE d.vif = ? AND d.key = ?", (vif, key)).fetchone()
+            return None if row is None else tables.delivery(row)
+
+        return await self._read(work)
+
+    async def content(self, document: Document) -> bytes:
+        count = -(-document.size // limits.PIECE_BYTES)
+        return b"".join([await self.piece(document, n) for n in range(count)])
+
+    async def deliveries(self, vif: str) -> list[Delivery]:
+        query = f"{tables.DELIVERY} WHERE d.vif = ? ORDER BY d.key"
+        return await self._read(lambda c: [tables.delivery(row) for row in c.execute(query, (vif,))])
+
+    async def settled(self, vif: str, key: str, revision: int) -> Delivery:
+        async for _ in self._turns():
+            delivery = await self.delivery(vif, key)
+            if delivery is None:
+                raise KeyError(key)
+            if delivery.acknowledged >= revision or (
+                delivery.settled and delivery.document.revision == revision
+            ):
+                return delivery
+        raise AssertionError("_turns never ends")
+
+    async def reports(self, vif: str, *, after: int = 0, limit: int = 1000) -> list[StoredReport]:
+        query = "SELECT * FROM reports WHERE vif = ? AND number > ? ORDER BY number LIMIT ?"
+        return await self._read(
+            lambda c: [tables.stored_report(r) for r in c.execute(query, (vif, after, limit))]
+        )
+
+    async def last_reports(self) -> dict[str, StoredReport]:
+        query = """SELECT number, vif, id, sequence, type, content_type, x'' AS data, time_unix_ns, about_key,
+                   about_revision, stored_unix_ns FROM reports
+                   WHERE number IN (SELECT max(number) FROM reports GROUP BY vif)"""
+        return await self._read(lambda c: {row["vif"]: tables.stored_report(row) for row in c.execute(query)})
+
+    async def sessions(self) -> dict[str, Session]:
+        return await self._read(
+            lambda c: {r["vif"]: tables.session(r) for r in c.execute("SELECT * FROM sessions")}
+        )
+
+    async def vifs(self) -> list[str]:
+        query = """SELECT vif FROM documents UNION SELECT vif FROM reports UNION SELECT vif FROM sessions
+                   ORDER BY vif"""
+        return await self._read(lambda c: [row[0] for row in c.execute(query)])
+
+    async def served(self) -> bool:
+        return self._claim is not None or await asyncio.to_thread(self._claimed_elsewhere)
+
+    async def claim(self) -> None:
+        descriptor = os.open(self._lock_path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise FeedClaimedError(f"feed {self._path}: another hostd serves it") from error
+        self._claim = descriptor
+
+    async def documents(self, vif: str, *, after: int, limit: int) -> list[Document]:
+        query = "SELECT * FROM documents WHERE vif = ? AND position > ? ORDER BY position LIMIT ?"
+        return await self._read(
+            lambda c: [tables.document(row) for row in c.execute(query, (vif, after, limit))]
+        )
+
+    async def piece(self, document: Document, n: int) -> bytes:
+        content = document.content
+        if content is None:
+            raise pieces.ContentGone
+        return await self._read(lambda c: pieces.read(c, content, n))
+
+    async def small(self, documents: Sequence[Document]) -> list[bytes | None]:
+        def work(c: sqlite3.Connection) -> list[bytes | None]:
+            return [_small(c, document) for document in documents]
+
+        return await self._read(work)
+
+    async def changes(self, *, after: int) -> AsyncIterator[Changes]:
+        def work(c: sqlite3.Connection) -> Changes:
+            rows = c.execute(
+                "SELECT vif, max(position) FROM documents WHERE position > ? GROUP BY vif", (after,)
+            )
+            found = {row[0]: row[1] for row in rows}
+            return Changes(max(found.values(), default=after), frozenset(found))
+
+        async for _ in self._turns():
+            changes = await self._read(work)
+            if changes.vifs:
+                after = changes.position
+                yield changes
+
+    async def position(self) -> int:
+        return await self._read(lambda c: int(c.execute("SELECT position FROM feed").fetchone()[0]))
+
+    async def record_inventory(self, vif: str, held: Mapping[str, int]) -> None:
+        def work(c: sqlite3.Connection) -> None:
+            for row in c.execute(f"{tables.DELIVERY} WHERE d.vif = ?", (vif,)).fetchall():
+                # a guest does not list tombstones: lacking the key is what the tombstone wants
+                absent = row["revision"] if row["deleted"] else 0
+                now = held.get(row["key"], absent)
+                if now != row["acknowledged"]:
+                    statements.hold(c, vif, row["key"], now)
+
+        await self._write(work)
+
+    async def record_acks(self, vif: str, acks: Sequence[Ack]) -> None:
+        def work(c: sqlite3.Connection) -> None:
+            for ack in acks:
+                statements.answer(c, vif, ack)
+
+        await self._write(work)
+
+    async def add_reports(self, vif: str, reports: Sequence[Report]) -> int:
+        def work(c: sqlite3.Connection) -> int:
+            added = sum(statements.add_report(c, vif, report) for report in reports)
+            if added:
+                statements.make_room(c, vif)
+            return added
+
+        return await self._write(work)
+
+    async def set_session(self, session: Session) -> None:
+        values = (
+            session.vif,
+            session.state.value,
+            session.reason,
+            session.since_unix_ns,
+            session.address,
+            session.version,
+            session.agent,
+        )
+        await self._write(lambda c: c.execute("REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?)", values))
+
+    async def drop_session(self, vif: str) -> None:
+        await self._write(lambda c: c.execute("DELETE FROM sessions WHERE vif = ?", (vif,)))
+
+    async def close(self) -> None:
+        await self._commits.close()
+        await asyncio.to_thread(self._database.close)
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
+
+    @property
+    def _lock_path(self) -> Path:
+        return self._path.with_name(self._path.name + ".hostd")
+
+    def _claimed_elsewhere(self) -> bool:
+        try:
+            descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    async def _read(self, work: Work[T]) -> T:
+        try:
+            return await self._database.read(work)
+        except DatabaseError as error:
+            raise FeedError(f"feed {error}") from error
+
+    async def _write(self, work: Work[T]) -> T:
+        try:
+            result = await self._database.write(work)
+        except DatabaseError as error:
+            raise FeedError(f"feed {error}") from error
+        self._commits.note()
+        return result
+
+    async def _turns(self) -> AsyncIterator[None]:
+        try:
+            async for _ in self._commits.turns():
+                yield
+        except DatabaseError as error:
+            raise FeedError(f"feed {error}") from error
+
+
+def _small(c: sqlite3.Connection, document: Document) -> bytes | None:
+    if document.size == 0 or document.content is None:
+        return b""
+    try:
+        return pieces.read(c, document.content, 0)
+    except pieces.ContentGone:
+        return None
+
+
+def _is_live(c: sqlite3.Connection, vif: str, key: str) -> bool:
+    query = "SELECT 1 FROM documents WHERE vif = ? AND key = ? AND NOT deleted"
+    return c.execute(query, (vif, key)).fetchone() is not None
+
+
+def _live(c: sqlite3.Connection, vif: str) -> int:
+    return int(
+        c.execute("SELECT count(*) FROM documents WHERE vif = ? AND NOT deleted", (vif,)).fetchone()[0]
+    )

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the SQLite feed writes; every function runs inside a transaction of its caller."""
+
+import sqlite3
+import time
+import uuid
+from typing import Final
+
+from hvchannel_daemons import limits
+from hvchannel_daemons.feed.interface import Ack, Report
+from hvchannel_daemons.storage import pieces
+
+REPORTS_KEPT: Final = (
+    10_000  # of one VIF; older ones give way, so that no guest can fill the hypervisor's disk
+)
+REPORT_BYTES_KEPT: Final = 64 * limits.MIB
+
+
+def new_feed(c: sqlite3.Connection) -> None:
+    c.execute("INSERT INTO feed (origin, position) VALUES (?, 0)", (uuid.uuid4().hex,))
+
+
+def replace_document(
+    c: sqlite3.Connection,
+    vif: str,
+    key: str,
+    content_type: str,
+    sha256: bytes,
+    size: int,
+    content: int | None,
+) -> int:
+    """Makes this the newest revision of the key (a tombstone when `content` is
+    None) and returns the revision."""
+    old = c.execute(
+        "SELECT revision, content FROM documents WHERE vif = ? AND key = ?", (vif, key)
+    ).fetchone()
+    ack = c.execute("SELECT acknowledged FROM acks WHERE vif = ? AND key = ?", (vif, key)).fetchone()
+    # also beyond what the guest holds: a feed restored from an old copy must not hand out revisions a
+    # second time
+    revision = 1 + max(old["revision"] if old else 0, ack["acknowledged"] if ack else 0)
+    position = c.execute("UPDATE feed SET position = position + 1 RETURNING position").fetchone()[0]
+    c.execute(
+        "REPLACE INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (vif, key, revision, content_type, sha256, size, content is None, position, time.time_ns(), content),
+    )
+    if old:
+        pieces.drop(c, old["content"])
+    return revision
+
+
+def hold(c: sqlite3.Connection, vif: str, key: str, revision: int) -> None:
+    """The guest said in its inventory that it holds this revision (0: none)."""
+    c.execute(
+        """INSERT INTO acks VALUES (?, ?, ?, 0, NULL, '')
+           ON CONFLICT DO UPDATE SET acknowledged = excluded.acknowledged""",
+        (vif, key, revision),
+    )
+
+
+def answer(c: sqlite3.Connection, vif: str, ack: Ack) -> None:
+    c.execute(
+        "REPLACE INTO acks VALUES (?, ?, ?, ?, ?, ?)",
+        (vif, ack.key, ack.held, ack.revision, ack.outcome.value, ack.error),
+    )
+
+
+def add_report(c: sqlite3.Connection, vif: str, report: Report) -> bool:
+    """False when a report of this id is there already."""
+    cursor = c.execute(
+        """INSERT OR IGNORE INTO reports (vif, id, sequence, type, content_type, data, time_unix_ns,
+        about_key,
+           about_revision, stored_unix_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (
+            vif,
+            report.id,
+            report.sequence,
+            report.type,
+            report.content_type,
+            report.data,
+            report.time_unix_ns,
+            report.about_key,
+            report.about_revision,
+            time.time_ns(),
+        ),
+    )
+    if cursor.rowcount == 0:
+        return False
+    c.execute(
+        """INSERT INTO report_totals VALUES (?, 1, ?)
+           ON CONFLICT DO UPDATE SET count = count + 1, bytes = bytes + excluded.bytes""",
+        (vif, len(report.data)),
+    )
+    return True
+
+
+def make_room(c: sqlite3.Connection, vif: str) -> None:
+    """Drops the oldest reports of the VIF beyond REPORTS_KEPT or REPORT_BYTES_KEPT."""
+    count, total = c.execute("SELECT count, bytes FROM report_totals WHERE vif = ?", (vif,)).fetchone()
+    while count > REPORTS_KEPT or total > REPORT_BYTES_KEPT:
+        number, size = c.execute(
+            "SELECT number, length(data) FROM reports WHERE vif = ? ORDER BY number LIMIT 1", (vif,)
+        ).fetchone()
+        c.execute("DELETE FROM reports WHERE number = ?", (number,))
+        count, total = count - 1, total - size
+    c.execute("UPDATE report_totals SET count = ?, bytes = ? WHERE vif = ?", (count, total, vif))

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""guestd put together: store, channel server, local server; from start to clean end."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import structlog
+
+from hvchannel_daemons.channel import channel_pb2_grpc, transport
+from hvchannel_daemons.channel.versions import SPOKEN, Versions
+from hvchannel_daemons.guestd.channel_service import ChannelService
+from hvchannel_daemons.guestd.listening import Endpoint, ListenError, add_channel_port, add_local_socket
+from hvchannel_daemons.guestd.local_service import LocalService
+from hvchannel_daemons.guestd.store import GuestStore
+from hvchannel_daemons.local import guest_local_pb2_grpc
+
+log = structlog.get_logger()
+
+_GRACE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    listen: Endpoint
+    state: Path  # directory of the store
+    socket: Path  # of the local API
+    versions: Versions = SPOKEN
+
+
+async def run(
+    options: Options, stop: asyncio.Event, *, on_ready: Callable[[int], None] | None = None
+) -> None:
+    """Serves until `stop` is set. `on_ready` gets the channel's port once both servers listen.
+
+    The local API is up before the channel's address exists: local programs read what was delivered earlier.
+    Raises ListenError, StoreInUse, DatabaseError.
+    """
+    store = await asyncio.to_thread(GuestStore, options.state)
+    channel = ChannelService(store, versions=options.versions)
+    local = LocalService(store, channel)
+    channel_server = grpc.aio.server(options=transport.SERVER, maximum_concurrent_rpcs=16)
+    local_server = grpc.aio.server(options=transport.LOCAL)
+    channel_pb2_grpc.add_ChannelServicer_to_server(channel, channel_server)
+    guest_local_pb2_grpc.add_GuestServicer_to_server(local, local_server)
+    try:
+        add_local_socket(local_server, options.socket)
+    except ListenError:
+        await store.close()
+        raise
+    try:
+        await local_server.start()
+        port = await _unless(stop, add_channel_port(channel_server, options.listen))
+        if port is not None:
+            await channel_server.start()
+            log.info("listening", channel=str(options.listen), socket=str(options.socket))
+            if on_ready is not None:
+                on_ready(port)
+            await stop.wait()
+    finally:
+        channel.stop()
+        local.stop()
+        await asyncio.gather(channel_server.stop(_GRACE_SECONDS), local_server.stop(_GRACE_SECONDS))
+        await store.close()
+        options.socket.unlink(missing_ok=True)
+        log.info("stopped")
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, int]) -> int | None:
+    """The result of `work`, or None when `stop` comes first."""
+    working = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        working.cancel()
+        stopping.cancel()

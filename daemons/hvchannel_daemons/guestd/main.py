@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `guestd` command: the daemon, and the clients that local programs use."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from hvchannel_daemons import content, logs
+from hvchannel_daemons.guestd import daemon
+from hvchannel_daemons.guestd.client import Change, GuestClient, GuestClientError
+from hvchannel_daemons.guestd.listening import ListenError, endpoint
+from hvchannel_daemons.guestd.store import StoreInUse
+from hvchannel_daemons.local import guest_local_pb2 as pb
+from hvchannel_daemons.process import run_until_signal
+from hvchannel_daemons.storage.database import DatabaseError
+
+app = typer.Typer(
+    name="guestd",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="The VM's end of the channel: receives documents from the hypervisor, keeps them durably, hands "
+    "them to local programs and sends their reports back.",
+)
+
+Socket = Annotated[
+    Path,
+    typer.Option(
+        "--socket", envvar="HVCHANNEL_GUEST_SOCKET", help="guestd's unix socket for local programs."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON object per line.")]
+DEFAULT_SOCKET = Path("/run/hvchannel/guestd.sock")
+
+
+@app.command(
+    epilog="Example: guestd run --listen 169.254.1.2:2345 --state /var/lib/hvchannel "
+    "--socket /run/hvchannel/guestd.sock"
+)
+def run(
+    listen: Annotated[
+        str,
+        typer.Option(help="ADDRESS:PORT on the channel (the CIP); waits until the machine has the address."),
+    ] = "169.254.1.2:2345",
+    state: Annotated[Path, typer.Option(help="Directory of the durable store; made with mode 0700.")] = Path(
+        "/var/lib/hvchannel"
+    ),
+    socket: Socket = DEFAULT_SOCKET,
+    allow_any_address: Annotated[
+        bool, typer.Option("--allow-any-address", help="Allow an address that is not link-local or loopback.")
+    ] = False,
+    log_level: Annotated[str, typer.Option(help=f"One of {', '.join(logs.LEVELS)}.")] = "info",
+    log_json: Annotated[
+        bool | None,
+        typer.Option("--log-json/--no-log-json", help="Default: JSON unless stderr is a terminal."),
+    ] = None,
+) -> None:
+    """Run the daemon until SIGTERM or SIGINT."""
+    try:
+        logs.set_up(log_level, log_json)
+        where = endpoint(listen, allow_any_address=allow_any_address)
+    except ValueError as error:
+        _fail(error, code=2)
+    options = daemon.Options(listen=where, state=state, socket=socket)
+
+    async def serve(stop: asyncio.Event) -> None:
+        await daemon.run(options, stop)
+
+    try:
+        run_until_signal(serve)
+    except (ListenError, StoreInUse, DatabaseError) as error:
+        _fail(error)
+
+
+@app.command(epilog="Example: guestd get net/config > config.json")
+def get(
+    key: Annotated[str, typer.Argument(help="The document's key.")],
+    socket: Socket = DEFAULT_SOCKET,
+    as_json: Json = False,
+) -> None:
+    """Print a document's content (with --json: what is known of it, too)."""
+    with _client(socket) as client:
+        document, data = client.get(key)
+    if as_json:
+        _print_json(_about(document) | content.as_json(data))
+    else:
+        sys.stdout.buffer.write(data)
+
+
+@app.command("list", epilog="Example: guestd list net/")
+def list_documents(
+    prefix: Annotated[str, typer.Argument(help="Only keys that begin with this.")] = "",
+    socket: Socket = DEFAULT_SOCKET,
+    as_json: Json = False,
+) -> None:
+    """List the documents this VM holds."""
+    with _client(socket) as client:
+        for document in client.documents(prefix):
+            if as_json:
+                _print_json(_about(document))
+            else:
+                about = f"revision {document.revision}  {document.size} bytes  {document.content_type}"
+                typer.echo(f"{document.key}  {about}")
+
+
+@app.command(epilog="Example: guestd watch --json net/ | while read -r change; do ...; done")
+def watch(
+    prefix: Annotated[str, typer.Argument(help="Only keys that begin with this.")] = "",
+    socket: Socket = DEFAULT_SOCKET,
+    as_json: Json = False,
+) -> None:
+    """Print the documents there are, then every change, until interrupted; goes on when guestd restarts.
+
+    With --json each line has "event": "put" (with the content up to 1 MiB as "text" or "base64"),
+    "deleted", or, once, "synced" when the state at the start is complete.
+    """
+    if not socket.exists():
+        typer.echo(f"guestd: waiting for guestd to serve {socket}", err=True)
+    with _client(socket) as client:
+        for change in client.watch(prefix):
+            if as_json:
+                _print_json(_change(change))
+            elif change.kind == "synced":
+                continue
+            elif change.document is None:
+                typer.echo(f"{change.key}  revision {change.revision}  deleted")
+            else:
+                typer.echo(f"{change.key}  revision {change.revision}  {change.document.size} bytes")
+            sys.stdout.flush()
+
+
+@app.command(
+    epilog="Example: echo '{\"applied\": true}' | guestd report --type answer --key net/config --revision 3 -"
+)
+def report(
+    file: Annotated[str, typer.Argument(help="File with the report's data, or - for stdin.")] = "-",
+    report_type: Annotated[str, typer.Option("--type", help="What kind of report this is.")] = "report",
+    text: Annotated[str | None, typer.Option(help="The data itself, instead of a file.")] = None,
+    content_type: Annotated[str, typer.Option(help="Media type of the data.")] = "application/octet-stream",
+    key: Annotated[str, typer.Option(help="The document this answers.")] = "",
+    revision: Annotated[int, typer.Option(min=0, help="And its revision.")] = 0,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for guestd when it is not there.")] = 10,
+    socket: Socket = DEFAULT_SOCKET,
+) -> None:
+    """Queue a report for the control plane; prints its sequence once it is durable."""
+    try:
+        data = text.encode() if text is not None else content.from_argument(file)
+    except OSError as error:
+        _fail(f"{file}: {error.strerror}")
+    with _client(socket) as client:
+        typer.echo(
+            client.report(
+                report_type,
+                data,
+                content_type=content_type,
+                about_key=key,
+                about_revision=revision,
+                wait_seconds=wait,
+            )
+        )
+
+
+@app.command(epilog="Example: guestd status --json")
+def status(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+    """Show whether the hypervisor is connected, and what is stored and queued."""
+    with _client(socket) as client:
+        now = client.status()
+    if as_json:
+        _print_json(
+            {
+                "vif": now.vif_id,
+                "connected": now.connected,
+                "synced": now.synced,
+                "version": now.version,
+                "documents": now.documents,
+                "reports_queued": now.reports_queued,
+                "last_close": now.last_close,
+            }
+        )
+        return
+    link = "connected" if now.connected else f"not connected ({now.last_close or 'no session yet'})"
+    typer.echo(f"VIF {now.vif_id or '(not known yet)'}: {link}")
+    typer.echo(f"{now.documents} documents, {now.reports_queued} reports queued")
+
+
+class _client(GuestClient):  # noqa: N801 - reads as the call it is
+    """A client whose errors become one line and exit code 1."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        super().__exit__(kind, error, trace)
+        if isinstance(error, GuestClientError):
+            _fail(error)
+        if isinstance(error, KeyboardInterrupt):
+            raise typer.Exit(0)
+        if isinstance(error, BrokenPipeError):
+            raise typer.Exit(0)
+
+
+def _about(document: pb.Document) -> dict[str, Any]:
+    return {
+        "key": document.key,
+        "revision": document.revision,
+        "content_type": document.content_type,
+        "sha256": document.sha256.hex(),
+        "size": document.size,
+    }
+
+
+def _change(change: Change) -> dict[str, Any]:
+    if change.document is None:
+        return {"event": change.kind} | (
+            {"key": change.key, "revision": change.revision} if change.key else {}
+        )
+    inline = {} if change.content is None else content.as_json(change.content)
+    return {"event": "put"} | _about(change.document) | inline
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    typer.echo(json.dumps(value))
+
+
+def _fail(error: object, *, code: int = 1) -> NoReturn:
+    typer.echo(f"guestd: {error}", err=True)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Entry point of `guestd`."""
+    app()

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One session from the guest's end: receives documents, makes them durable, acknowledges;
+sends queued reports."""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Iterable
+from typing import IO, Any, Final
+
+import grpc
+import structlog
+
+from hvchannel_daemons import limits
+from hvchannel_daemons.channel import channel_pb2 as pb
+from hvchannel_daemons.channel import transport
+from hvchannel_daemons.channel.closing import SessionOver, first_cause, told
+from hvchannel_daemons.channel.pulse import PeerSilent, Pulse
+from hvchannel_daemons.channel.versions import AGENT
+from hvchannel_daemons.guestd.assembly import Assembly, ProtocolError, Rejected
+from hvchannel_daemons.guestd.store import Application, Applied, Binding, GuestStore, NotBound
+from hvchannel_daemons.guestd.store_tables import Arrived, QueuedReport
+from hvchannel_daemons.storage.database import DatabaseError
+
+log = structlog.get_logger()
+
+Context = grpc.aio.ServicerContext[pb.HostMessage, pb.GuestMessage]
+
+_COMMIT_TOGETHER: Final = 256  # documents in one commit, at most
+_UNACKED_REPORTS: Final = 64
+_UNACKED_BYTES: Final = 4 * limits.MIB
+_GOODBYE_SECONDS: Final = 1.0
+
+_OUTCOMES: Final = {
+    Applied.STORED: pb.DocumentAck.STORED,
+    Applied.DUPLICATE: pb.DocumentAck.DUPLICATE,
+    Applied.STALE: pb.DocumentAck.STALE,
+    Applied.FULL: pb.DocumentAck.REJECTED,
+}
+
+_Step = Arrived | pb.DocumentAck | pb.Synced  # what the receiving task hands to the storing task, in order
+
+
+class GuestSession:
+    """`run` it once; `stop` ends it from outside."""
+
+    def __init__(
+        self, context: Context, store: GuestStore, binding: Binding, version: int, heartbeat_seconds: float
+    ) -> None:
+        self.binding = binding
+        self.version = version
+        self.synced = False
+        self._context = context
+        self._store = store
+        self._pulse = Pulse(heartbeat_seconds)
+        self._writing = asyncio.Lock()  # gRPC allows one write at a time
+        self._steps: asyncio.Queue[_Step] = asyncio.Queue(64)
+        self._assembly = Assembly(store.directory)
+        self._unacked: dict[int, int] = {}  # sequence of a sent report -> its bytes
+        self._last_sent = 0
+        self._reports_acked = asyncio.Event()
+        self._over: SessionOver | None = None  # why this end closes the session
+        self._stop: asyncio.Future[SessionOver] = asyncio.get_running_loop().create_future()
+
+    def stop(self, over: SessionOver) -> None:
+        if not self._stop.done():
+            self._stop.set_result(over)
+
+    async def run(self) -> str:
+        """Until the session ends; returns why, in one line.
+        The caller has answered nothing yet but read Hello."""
+        try:
+            await self._with_goodbye(self._open())
+            async with asyncio.TaskGroup() as tasks:
+                for task in (
+                    self._receive(),
+                    self._store_and_ack(),
+                    self._send_reports(),
+                    self._beat(),
+                    self._pulse.silence(),
+                    self._stopped(),
+                ):
+                    tasks.create_task(self._with_goodbye(task))
+        except* Exception as group:
+            reason = str(self._over or first_cause(group))
+        finally:
+            self._assembly.close()
+            while not self._steps.empty():
+                _close_content([self._steps.get_nowait()])
+        return reason
+
+    async def _with_goodbye(self, task: Coroutine[Any, Any, None]) -> None:
+        """Tells the hypervisor why, while the other tasks still run: a cancelled write would take the stream down."""
+        try:
+            await task
+        except Exception as error:
+            if self._over is None:
+                self._over = _session_over(error)
+                with contextlib.suppress(Exception):
+                    async with asyncio.timeout(_GOODBYE_SECONDS):
+                        await self._send(pb.GuestMessage(closing=self._over.closing()))
+            raise
+
+    async def _open(self) -> None:
+        await self._send(pb.GuestMessage(welcome=pb.Welcome(version=self.version, agent=AGENT)))
+        await self._send_inventory()
+
+    async def _send(self, message: pb.GuestMessage) -> None:
+        async with self._writing:
+            await self._context.write(message)
+            self._pulse.sent()
+
+    async def _send_inventory(self) -> None:
+        held = await self._store.inventory(self.binding)
+        for start in range(0, max(len(held), 1), limits.INVENTORY_PART):
+            part = held[start : start + limits.INVENTORY_PART]
+            entries = (pb.Inventory.Entry(key=key, revision=revision) for key, revision in part)
+            last = start + limits.INVENTORY_PART >= len(held)
+            await self._send(pb.GuestMessage(inventory=pb.Inventory(entries=entries, last=last)))
+
+    async def _stopped(self) -> None:
+        raise await self._stop
+
+    async def _beat(self) -> None:
+        while True:
+            await self._pulse.due()
+            await self._send(pb.GuestMessage(heartbeat=pb.Heartbeat()))
+
+    async def _receive(self) -> None:
+        while True:
+            message = await self._context.read()
+            if transport.ended(message):
+                raise SessionOver(pb.Closing.REASON_UNSPECIFIED, "the hypervisor ended the stream")
+            self._pulse.heard()
+            kind = message.WhichOneof("message")
+            try:
+                if kind == "begin":
+                    await self._arrived(await self._assembly.begin(message.begin))
+                elif kind == "piece":
+                    await self._arrived(await self._assembly.piece(message.piece))
+                elif kind == "synced":
+                    await self._steps.put(message.synced)
+                elif kind == "report_ack":
+                    await self._report_acked(message.report_ack.sequence)
+                elif kind == "closing":
+                    raise SessionOver(pb.Closing.REASON_UNSPECIFIED, f"hypervisor: {told(message.closing)}")
+                elif kind != "heartbeat":
+                    raise ProtocolError(f"message {kind!r} is not valid here")
+            except Rejected as error:
+                log.warning("document_rejected", key=error.key, revision=error.revision, why=str(error))
+                await self._steps.put(
+                    pb.DocumentAck(
+                        key=error.key,
+                        revision=error.revision,
+                        outcome=pb.DocumentAck.REJECTED,
+                        error=str(error),
+                    )
+                )
+
+    async def _arrived(self, document: Arrived | None) -> None:
+        if document is not None:
+            await self._steps.put(document)
+
+    async def _store_and_ack(self) -> None:
+        """Takes all that waits, commits it together, then acknowledges it together."""
+        while True:
+            steps = [await self._steps.get()]
+            while len(steps) < _COMMIT_TOGETHER and not self._steps.empty():
+                steps.append(self._steps.get_nowait())
+            try:
+                acks = [step for step in steps if isinstance(step, pb.DocumentAck)]
+                acks += await self._apply([step for step in steps if isinstance(step, Arrived)])
+            finally:
+                _close_content(steps)
+            if acks:
+                await self._send(pb.GuestMessage(acks=pb.DocumentAcks(acks=acks)))
+            if any(isinstance(step, pb.Synced) for step in steps):
+                swept = await self._store.sweep(self.binding)
+                self.synced = True
+                log.info("synced", vif=self.binding.vif, dropped_of_earlier_origin=swept)
+
+    async def _apply(self, documents: list[Arrived]) -> list[pb.DocumentAck]:
+        if not documents:
+            return []
+        try:
+            results = await self._store.apply(self.binding, documents)
+        except DatabaseError as error:
+            if len(documents) > 1:  # one that does not fit must not fail the others
+                return [ack for document in documents for ack in await self._apply_again(document)]
+            log.error("store_failed", key=documents[0].key, error=str(error))
+            return [_ack(documents[0], pb.DocumentAck.FAILED, error=str(error))]
+        return [_answer(document, result) for document, result in zip(documents, results, strict=True)]
+
+    async def _apply_again(self, document: Arrived) -> list[pb.DocumentAck]:
+        if document.content is not None and not isinstance(document.content, bytes):
+            document.content.seek(0)
+        return await self._apply([document])
+
+    async def _send_reports(self) -> None:
+        async for _ in self._store.turns():
+            while reports := await self._store.queued_reports(after=self._last_sent, limit=16):
+                for report in reports:
+                    await self._room_for(report)
+                    self._unacked[report.sequence] = len(report.data)
+                    self._last_sent = report.sequence
+                    await self._send(pb.GuestMessage(report=_report(report)))
+
+    async def _room_for(self, report: QueuedReport) -> None:
+        while self._unacked and (
+            len(self._unacked) >= _UNACKED_REPORTS
+            or sum(self._unacked.values()) + len(report.data) > _UNACKED_BYTES
+        ):
+            self._reports_acked.clear()
+            await self._reports_acked.wait()
+
+    async def _report_acked(self, sequence: int) -> None:
+        if sequence > self._last_sent:
+            raise ProtocolError(f"an ack of report {sequence}, but the last one sent is {self._last_sent}")
+        await self._store.forget_reports(self.binding, sequence)
+        for sent in [sent for sent in self._unacked if sent <= sequence]:
+            del self._unacked[sent]
+        self._reports_acked.set()
+
+
+def _session_over(error: BaseException) -> SessionOver:
+    match error:
+        case SessionOver():
+            return error
+        case ProtocolError():
+            return SessionOver(pb.Closing.PROTOCOL_ERROR, f"protocol error: {error}")
+        case PeerSilent():
+            return SessionOver(pb.Closing.SILENT, f"hypervisor is silent: {error}")
+        case NotBound():
+            return SessionOver(pb.Closing.SUPERSEDED, str(error))
+        case DatabaseError():
+            return SessionOver(pb.Closing.STORE_FAILED, f"store failed: {error}")
+        case _:
+            log.error("session_failed", exc_info=error)
+            return SessionOver(pb.Closing.REASON_UNSPECIFIED, f"internal error: {type(error).__name__}")
+
+
+def _answer(document: Arrived, result: Application) -> pb.DocumentAck:
+    full = result.applied is Applied.FULL
+    error = f"the guest holds {limits.LIVE_DOCUMENTS} documents already, which is the most" if full else ""
+    return _ack(document, _OUTCOMES[result.applied], held=result.held, error=error)
+
+
+def _ack(
+    document: Arrived, outcome: pb.DocumentAck.Outcome.ValueType, *, held: int = 0, error: str = ""
+) -> pb.DocumentAck:
+    return pb.DocumentAck(
+        key=document.key, revision=document.revision, outcome=outcome, held_revision=held, error=error
+    )
+
+
+def _report(report: QueuedReport) -> pb.Report:
+    return pb.Report(
+        sequence=report.sequence,
+        id=report.id,
+        type=report.type,
+        content_type=report.content_type,
+        data=report.data,
+        time_unix_ns=report.time_unix_ns,
+        about_key=report.about_key,
+        about_revision=report.about_revision,
+    )
+
+
+def _close_content(steps: Iterable[_Step]) -> None:
+    for step in steps:
+        if isinstance(step, Arrived) and step.content is not None and not isinstance(step.content, bytes):
+            content: IO[bytes] = step.content
+            content.close()

@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: Apache-2.0
+"""guestd's durable store: documents by key, and the queue of reports. Everything a method has answered
+survives kill -9 and loss of power (SQLite, WAL, synchronous=FULL; why SQLite: storage/database.py)."""
+
+import enum
+import fcntl
+import os
+import sqlite3
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from hvchannel_daemons import limits
+from hvchannel_daemons.guestd import store_tables as tables
+from hvchannel_daemons.guestd.store_tables import Arrived, QueuedReport, Stored
+from hvchannel_daemons.storage import pieces
+from hvchannel_daemons.storage.commits import CommitWatch
+from hvchannel_daemons.storage.database import Database, DatabaseError
+
+TOMBSTONES_KEPT: Final = limits.LIVE_DOCUMENTS
+
+
+class StoreInUse(Exception):  # noqa: N818 - a fact about the directory
+    """Another guestd holds the state directory."""
+
+
+class ReportQueueFull(Exception):  # noqa: N818 - a fact about the queue
+    """The hypervisor has not taken reports for too long; nothing was queued."""
+
+
+class NotBound(Exception):  # noqa: N818 - an event of normal operation
+    """The store has been bound anew since: what an old session still brings is void."""
+
+
+class Applied(enum.Enum):
+    STORED = enum.auto()
+    DUPLICATE = enum.auto()
+    STALE = enum.auto()
+    FULL = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What came of an arrived document, and the revision held of its key now (0: none)."""
+
+    applied: Applied
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """For which VIF, in whose revisions, the store is filled; `number` is new with each session."""
+
+    vif: str
+    origin: str
+    number: int
+    discarded: int  # documents of another VIF that were dropped by this binding
+
+
+class GuestStore:
+    def __init__(self, directory: Path) -> None:
+        """Opens or creates the store in `directory` (mode 0700). Raises StoreInUse, DatabaseError."""
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = os.open(directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise DatabaseError(f"{directory}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._database = Database(directory / "store.db", tables.SCHEMA, tables.VERSION)
+        except BlockingIOError as error:
+            os.close(self._lock)
+            raise StoreInUse(f"{directory}: another guestd uses this state directory") from error
+        except DatabaseError:
+            os.close(self._lock)
+            raise
+        self.directory = directory
+        self._commits = CommitWatch(self._database)
+
+    async def close(self) -> None:
+        await self._commits.close()
+        self._database.close()
+        os.close(self._lock)
+
+    def turns(self) -> AsyncIterator[None]:
+        """Yields now and after every commit (see CommitWatch)."""
+        return self._commits.turns()
+
+    # the session's side
+
+    async def bind(self, vif: str, origin: str) -> Binding:
+        """Prepares for a session. A store that was filled for another VIF (a
+        cloned disk) is emptied first."""
+
+        def work(c: sqlite3.Connection) -> Binding:
+            found = c.execute("SELECT vif, binding FROM identity").fetchone()
+            discarded = 0
+            if found["vif"] not in ("", vif):
+                discarded = c.execute("SELECT count(*) FROM documents WHERE NOT deleted").fetchone()[0]
+                # tombstones, so that a program that watches hears of it; of no origin, so that they hold
+                # nothing up
+                for row in c.execute("SELECT * FROM documents WHERE NOT deleted").fetchall():
+                    _put(c, row["key"], "", row["revision"], "", b"", 0, None)
+                c.execute("UPDATE documents SET origin = ''")
+                c.execute("DELETE FROM reports")
+            number = found["binding"] + 1
+            c.execute("UPDATE identity SET vif = ?, origin = ?, binding = ?", (vif, origin, number))
+            return Binding(vif, origin, number, discarded)
+
+        binding = await self._database.write(work)
+        self._commits.note()
+        return binding
+
+    async def apply(self, binding: Binding, documents: Sequence[Arrived]) -> list[Application]:
+        """Stores the documents, in order, in one commit; durable and visible when it returns.
+
+        Raises NotBound when a newer session has bound the store, DatabaseError when the disk does not take
+        it: then nothing was stored.
+        """
+
+        def work(c: sqlite3.Connection) -> list[Application]:
+            _check_bound(c, binding)
+            return [_apply(c, binding, document) for document in documents]
+
+        results = await self._database.write(work)
+        self._commits.note()
+        return results
+
+    async def sweep(self, binding: Binding) -> int:
+        """Deletes documents of earlier origins; how many there were."""
+
+        def work(c: sqlite3.Connection) -> int:
+            _check_bound(c, binding)
+            old = c.execute(
+                "SELECT * FROM documents WHERE origin <> ? AND NOT deleted", (binding.origin,)
+            ).fetchall()
+            for row in old:
+                _put(c, row["key"], row["origin"], row["revision"], "", b"", 0, None)
+            return len(old)
+
+        swept = await self._database.write(work)
+        if swept:
+            self._commits.note()
+        return swept
+
+    async def inventory(self, binding: Binding) -> list[tuple[str, int]]:
+        """(key, revision) of the live documents of the binding's origin, by key."""
+        query = "SELECT key, revision FROM documents WHERE origin = ? AND NOT deleted ORDER BY key"
+        return await self._database.read(
+            lambda c: [(row["key"], row["revision"]) for row in c.execute(query, (binding.origin,))]
+        )
+
+    async def queued_reports(self, *, after: int, limit: int) -> list[QueuedReport]:
+        query = "SELECT * FROM reports WHERE sequence > ? ORDER BY sequence LIMIT ?"
+        return await self._database.read(
+            lambda c: [tables.queued_report(row) for row in c.execute(query, (after, limit))]
+        )
+
+    async def forget_reports(self, binding: Binding, up_to: int) -> None:
+        """The hypervisor has these durably."""
+
+        def work(c: sqlite3.Connection) -> None:
+            _check_bound(c, binding)
+            c.execute("DELETE FROM reports WHERE sequence <= ?", (up_to,))
+
+        await self._database.write(work)
+
+    # the local programs' side
+
+    async def document(self, key: str) -> Stored | None:
+        """The live document of that key."""
+
+        def work(c: sqlite3.Connection) -> Stored | None:
+            row = c.execute("SELECT * FROM documents WHERE key = ? AND NOT deleted", (key,)).fetchone()
+            return None if row is None else tables.stored(row)
+
+        return await self._database.read(work)
+
+    async def documents(self, prefix: str, *, after_key: str, limit: int) -> list[Stored]:
+        """Live documents under the prefix, by key, with a key greater than `after_key`."""
+        query = """SELECT * FROM documents WHERE key > ? AND substr(key, 1, length(?)) = ? AND NOT deleted
+                   ORDER BY key LIMIT ?"""
+        return await self._database.read(
+            lambda c: [tables.stored(row) for row in c.execute(query, (after_key, prefix, prefix, limit))]
+        )
+
+    async def changes(self, prefix: str, *, after: int, limit: int) -> list[Stored]:
+        """Documents and tombstones under the prefix with a position greater than `after`, in that order."""
+        query = """SELECT * FROM documents WHERE position > ? AND substr(key, 1, length(?)) = ?
+                   ORDER BY position LIMIT ?"""
+        return await self._database.read(
+            lambda c: [tables.stored(row) for row in c.execute(query, (after, prefix, prefix, limit))]
+        )
+
+    async def position(self) -> int:
+        return await self._database.read(
+            lambda c: int(c.execute("SELECT position FROM identity").fetchone()[0])
+        )
+
+    async def piece(self, document: Stored, n: int) -> bytes:
+        """The n-th piece of 256 KiB, from 0. Raises ContentGone when the document has been replaced."""
+        content = document.content
+        if content is None:
+            raise pieces.ContentGone
+        return await self._database.read(lambda c: pieces.read(c, content, n))
+
+    async def queue_report(
+        self,
+        report_type: str,
+        content_type: str,
+        data: bytes,
+        *,
+        about_key: str = "",
+        about_revision: int = 0,
+        report_id: bytes = b"",
+    ) -> int:
+        """Returns the report's sequence once it is durable; when a report of the same id waits already, that one's.
+
+        Raises ReportQueueFull; ValueError names a bad field.
+        """
+        limits.check_report(report_type, content_type, len(data), about_key)
+        if report_id and len(report_id) != 16:
+            raise ValueError(f"report id of {len(report_id)} bytes (valid: 16)")
+        if about_revision > limits.REVISION_MAX:
+            raise ValueError(f"revision {about_revision} is not valid (valid: 0 to {limits.REVISION_MAX})")
+
+        def work(c: sqlite3.Connection) -> int:
+            same = c.execute("SELECT sequence FROM reports WHERE id = ?", (report_id,)).fetchone()
+            if same is not None:
+                return int(same["sequence"])
+            count, size = c.execute("SELECT count(*), coalesce(sum(length(data)), 0) FROM reports").fetchone()
+            if count >= limits.QUEUED_REPORTS or size + len(data) > limits.QUEUED_REPORT_BYTES:
+                raise ReportQueueFull(
+                    f"{count} reports with {size} bytes wait for the hypervisor already "
+                    f"(at most {limits.QUEUED_REPORTS} and {limits.QUEUED_REPORT_BYTES} bytes)"
+                )
+            row = c.execute(
+                """INSERT INTO reports (id, type, content_type, data, time_unix_ns, about_key, about_revision)
+                   VALUES (?, ?, ?, ?, ?, ?, ?)""",
+                (
+                    report_id or uuid.uuid4().bytes,
+                    report_type,
+                    content_type,
+                    data,
+                    time.time_ns(),
+                    about_key,
+                    about_revision,
+                ),
+            ).lastrowid
+            assert row is not None
+            return row
+
+        sequence = await self._database.write(work)
+        self._commits.note()
+        return sequence
+
+    async def counts(self) -> tuple[str, int, int]:
+        """VIF id (empty before the first session), live documents, queued reports."""
+        query = """SELECT vif, (SELECT count(*) FROM documents WHERE NOT deleted),
+                   (SELECT count(*) FROM reports) FROM identity"""
+        return await self._database.read(lambda c: tuple(c.execute(query).fetchone()))
+
+
+def _check_bound(c: sqlite3.Connection, binding: Binding) -> None:
+    if c.execute("SELECT binding FROM identity").fetchone()[0] != binding.number:
+        raise NotBound(f"session {binding.number} of VIF {binding.vif} has been superseded")
+
+
+def _apply(c: sqlite3.Connection, binding: Binding, document: Arrived) -> Application:
+    row = c.execute(
+        "SELECT origin, revision, deleted FROM documents WHERE key = ?", (document.key,)
+    ).fetchone()
+    if row is not None and row["origin"] == binding.origin:
+        if row["revision"] == document.revision:
+            return Application(Applied.DUPLICATE, row["revision"])
+        if row["revision"] > document.revision:
+            return Application(Applied.STALE, row["revision"])
+    if document.content is not None and (row is None or row["deleted"]):
+        live = c.execute("SELECT count(*) FROM documents WHERE NOT deleted").fetchone()[0]
+        if live >= limits.LIVE_DOCUMENTS:
+            return Application(Applied.FULL, 0)
+    content = None if document.content is None else pieces.write(c, document.content)
+    _put(
+        c,
+        document.key,
+        binding.origin,
+        document.revision,
+        document.content_type,
+        document.sha256,
+        document.size,
+        content,
+    )
+    if content is None:
+        c.execute(
+            """DELETE FROM documents WHERE deleted AND position <=
+               (SELECT position FROM documents WHERE deleted ORDER BY position DESC LIMIT 1 OFFSET ?)""",
+            (TOMBSTONES_KEPT,),
+        )
+    return Application(Applied.STORED, document.revision)
+
+
+def _put(
+    c: sqlite3.Connection,
+    key: str,
+    origin: str,
+    revision: int,
+    content_type: str,
+    sha256: bytes,
+    size: int,
+    content: int | None,
+) -> None:
+    old = c.execute("SELECT content FROM documents WHERE key = ?", (key,)).fetchone()
+    position = c.execute("UPDATE identity SET position = position + 1 RETURNING position").fetchone()[0]
+    c.execute(
+        "REPLACE INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            key,
+            origin,
+            revision,
+            content_type,
+            sha256,
+            size,
+            content is None,
+            position,
+            time.time_ns(),
+            content,
+        ),
+    )
+    if old is not None:
+        pieces.drop(c, old["content"])

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""hostd put together: the controller says which VIFs there are,
+the feed says what they shall have, links deliver."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from hvchannel_daemons import limits
+from hvchannel_daemons.feed import Feed, open_feed
+from hvchannel_daemons.hostd import attachments
+from hvchannel_daemons.hostd.link import VifLink, detached, shutting_down
+from hvchannel_daemons.hostd.session import Settings
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    control: Path  # the controller's unix socket
+    feed: str
+    port: int = 2345  # of guestd
+    source: str | None = None  # the hypervisor's address on the channel; None: do not check the route
+    settings: Settings = Settings()  # noqa: RUF009 - frozen
+
+
+class Links:
+    """All VIFs at once; one that is slow, dead or hostile has a task of its own and delays nobody."""
+
+    def __init__(self, feed: Feed, options: Options) -> None:
+        self._feed = feed
+        self._options = options
+        self._links: dict[str, VifLink] = {}
+
+    async def attached(self, vif: str, lip: str) -> None:
+        known = self._links.get(vif)
+        if known is not None and known.lip == lip:
+            return
+        try:
+            limits.check_vif(vif)
+        except ValueError as error:
+            log.error("vif_ignored", reason=str(error))
+            return
+        if known is not None:
+            await self.detached(vif)
+        log.info("vif_attached", vif=vif, lip=lip)
+        self._links[vif] = VifLink(
+            vif, lip, self._options.port, self._feed, self._options.settings, source=self._options.source
+        )
+
+    async def detached(self, vif: str) -> None:
+        link = self._links.pop(vif, None)
+        if link is not None:
+            log.info("vif_detached", vif=vif)
+            await link.stop(detached())
+            await self._feed.drop_session(vif)
+
+    async def only(self, vifs: set[str]) -> None:
+        for vif in self._links.keys() - vifs:
+            await self.detached(vif)
+
+    async def follow_feed(self) -> None:
+        """Never returns."""
+        async for changes in self._feed.changes(after=await self._feed.position()):
+            for vif in changes.vifs:
+                if vif in self._links:
+                    self._links[vif].wake.set()
+
+    async def stop(self) -> None:
+        links, self._links = list(self._links.values()), {}
+        await asyncio.gather(*(link.stop(shutting_down()) for link in links))
+        await self._forget_sessions()
+
+    async def _forget_sessions(self) -> None:
+        for vif in await self._feed.sessions():
+            await self._feed.drop_session(vif)
+
+
+async def run(options: Options, stop: asyncio.Event) -> None:
+    """Serves until `stop` is set. Raises FeedError; FeedClaimedError when another hostd serves the feed."""
+    feed = await open_feed(options.feed)
+    try:
+        await feed.claim()
+        for vif in await feed.sessions():
+            await feed.drop_session(vif)  # of a hostd that is gone
+        links = Links(feed, options)
+        following = [
+            asyncio.create_task(attachments.follow(options.control, links)),
+            asyncio.create_task(links.follow_feed()),
+        ]
+        stopping = asyncio.create_task(stop.wait())
+        log.info("serving", feed=options.feed, control=str(options.control))
+        try:
+            await asyncio.wait((*following, stopping), return_when=asyncio.FIRST_COMPLETED)
+            for done in following:
+                if done.done():
+                    done.result()  # neither ever returns: this raises
+        finally:
+            for task in (*following, stopping):
+                task.cancel()
+            await asyncio.gather(*following, stopping, return_exceptions=True)
+            await links.stop()
+    finally:
+        await feed.close()
+        log.info("stopped")

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `hostd` command."""
+
+import asyncio
+import ipaddress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hvchannel_daemons import logs
+from hvchannel_daemons.feed import FeedError
+from hvchannel_daemons.hostd import daemon
+from hvchannel_daemons.hostd.session import Settings
+from hvchannel_daemons.process import run_until_signal
+
+app = typer.Typer(name="hostd", add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command(
+    no_args_is_help=True,
+    epilog="Example: hostd --control /run/hvchannel/control.sock --feed /var/lib/hvchannel/feed.db "
+    "--source 169.254.1.1",
+)
+def hostd(
+    control: Annotated[
+        Path, typer.Option(help="The controller's unix socket: it says which VIFs there are.")
+    ],
+    feed: Annotated[
+        str, typer.Option(envvar="HVCHANNEL_FEED", help="The feed: path of an SQLite file, made if missing.")
+    ],
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="The hypervisor's address on the channel: dial only where the route leaves from it."
+        ),
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="TCP port of guestd, at each VIF's LIP.")
+    ] = 2345,
+    heartbeat: Annotated[
+        float, typer.Option(min=0.1, max=60, help="Seconds; a guest silent for three of them is given up.")
+    ] = 1.0,
+    log_level: Annotated[str, typer.Option(help=f"One of {', '.join(logs.LEVELS)}.")] = "info",
+    log_json: Annotated[
+        bool | None,
+        typer.Option("--log-json/--no-log-json", help="Default: JSON unless stderr is a terminal."),
+    ] = None,
+) -> None:
+    """The hypervisor's end of the channel: delivers what the feed holds for each VIF, until SIGTERM or
+    SIGINT.
+
+    It dials each VIF's LIP when the controller announces it, keeps the session up, sends what the guest
+    lacks, and records acks, reports and the session's state in the feed.
+    """
+    try:
+        logs.set_up(log_level, log_json)
+        if source is not None:
+            ipaddress.ip_address(source)
+    except ValueError as error:
+        typer.echo(f"hostd: {error}", err=True)
+        raise typer.Exit(2) from error
+    options = daemon.Options(control, feed, port, source, Settings(heartbeat_seconds=heartbeat))
+
+    async def serve(stop: asyncio.Event) -> None:
+        await daemon.run(options, stop)
+
+    try:
+        run_until_signal(serve)
+    except FeedError as error:
+        typer.echo(f"hostd: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def main() -> None:
+    """Entry point of `hostd`."""
+    app()

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One session from the hypervisor's end: delivers what the guest lacks, then each change;
+records acks and reports."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc
+import structlog
+
+from hvchannel_daemons import limits
+from hvchannel_daemons.channel import channel_pb2 as pb
+from hvchannel_daemons.channel import transport
+from hvchannel_daemons.channel.closing import SessionOver, first_cause, told
+from hvchannel_daemons.channel.pulse import Pulse
+from hvchannel_daemons.channel.versions import AGENT, SPOKEN, Versions
+from hvchannel_daemons.feed import ContentGone, Document, Feed, Report, SessionState
+from hvchannel_daemons.hostd import untrusted
+from hvchannel_daemons.hostd.outbox import Outbox, together
+
+log = structlog.get_logger()
+
+Call = grpc.aio.StreamStreamCall[pb.HostMessage, pb.GuestMessage]
+
+_BATCH: Final = 64
+_NEGOTIATE_SECONDS: Final = 10.0
+_ACK_SECONDS: Final = 60.0
+_GOODBYE_SECONDS: Final = 1.0
+_REPORTS_TOGETHER: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    heartbeat_seconds: float = 1.0
+    connect_seconds: float = 3.0
+    versions: Versions = SPOKEN
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What was negotiated."""
+
+    version: int = 0
+    agent: str = ""
+
+
+Observer = Callable[[SessionState, Peer], Awaitable[None]]
+
+
+class HostSession:
+    """`run` it once over one call; it ends by raising. `wake` is set from outside when the VIF's documents
+    changed, `stop` resolves to end the session."""
+
+    def __init__(
+        self,
+        call: Call,
+        feed: Feed,
+        vif: str,
+        settings: Settings,
+        observe: Observer,
+        wake: asyncio.Event,
+        stop: asyncio.Future[SessionOver],
+    ) -> None:
+        self._call = call
+        self._feed = feed
+        self._vif = vif
+        self._settings = settings
+        self._observe = observe
+        self._wake = wake
+        self._stop = stop
+        self._pulse = Pulse(settings.heartbeat_seconds)
+        self._writing = asyncio.Lock()  # gRPC allows one write at a time
+        self._reports: asyncio.Queue[Report] = asyncio.Queue(_REPORTS_TOGETHER)
+        self._last_report = 0
+        self._synced = False
+        self._over: SessionOver | None = None  # why this end closes the session
+        self._log = log.bind(vif=vif)
+
+    async def run(self) -> None:
+        """Raises SessionOver, PeerSilent, grpc.aio.AioRpcError or FeedError: whatever ended the session."""
+        try:
+            async with asyncio.timeout(_NEGOTIATE_SECONDS):
+                peer = await self._negotiate()
+                held = await self._inventory()
+        except TimeoutError as error:
+            raise SessionOver(
+                pb.Closing.SILENT, f"no Welcome and Inventory within {_NEGOTIATE_SECONDS:g} s"
+            ) from error
+        backlog_until = await self._feed.position()
+        await self._feed.record_inventory(self._vif, held)
+        outbox = Outbox(self._wake, held, backlog_until)
+        del held
+        await self._observe(SessionState.SYNCING, peer)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for task in (
+                    self._send_documents(outbox, peer),
+                    self._receive(outbox),
+                    self._store_reports(),
+                    self._beat(),
+                    self._pulse.silence(),
+                    self._overdue(outbox),
+                    self._stopped(),
+                ):
+                    tasks.create_task(self._with_goodbye(task))
+        except BaseExceptionGroup as group:
+            raise (self._over or first_cause(group)) from None
+        finally:
+            outbox.close()
+
+    async def _negotiate(self) -> Peer:
+        versions = self._settings.versions
+        hello = pb.Hello(
+            min_version=versions.least,
+            max_version=versions.greatest,
+            vif_id=self._vif,
+            origin=self._feed.origin,
+            heartbeat_ms=int(self._settings.heartbeat_seconds * 1000),
+            agent=AGENT,
+        )
+        await self._send(pb.HostMessage(hello=hello))
+        message = await self._read()
+        if message.WhichOneof("message") != "welcome":
+            raise _unexpected(message, "welcome")
+        version = message.welcome.version
+        if not versions.least <= version <= versions.greatest:
+            raise SessionOver(
+                pb.Closing.VERSION_MISMATCH, f"guest chose protocol version {version}, offered was {versions}"
+            )
+        return Peer(version, untrusted.line(message.welcome.agent, 128))
+
+    async def _inventory(self) -> dict[str, int]:
+        held: dict[str, int] = {}
+        while True:
+            message = await self._read()
+            kind = message.WhichOneof("message")
+            if kind == "heartbeat":
+                continue
+            if kind != "inventory":
+                raise _unexpected(message, "inventory")
+            untrusted.add_inventory(held, message.inventory)
+            if message.inventory.last:
+                return held
+
+    async def _send_documents(self, outbox: Outbox, peer: Peer) -> None:
+        while True:
+            self._wake.clear()
+            now = await self._feed.position()
+            while batch := await self._feed.documents(self._vif, after=outbox.position, limit=_BATCH):
+                for group in together([document for document in batch if outbox.wanted(document)]):
+                    await self._send_group(outbox, group)
+            outbox.passed(now)
+            for key in outbox.take_due():
+                delivery = await self._feed.delivery(self._vif, key)
+                if delivery is not None and delivery.document.position <= outbox.position:
+                    await self._send_group(outbox, [delivery.document])
+            if outbox.caught_up and not self._synced:
+                self._synced = True
+                await self._send(pb.HostMessage(synced=pb.Synced()))
+                await self._observe(SessionState.READY, peer)
+            await self._wake.wait()
+
+    async def _send_group(self, outbox: Outbox, group: list[Document]) -> None:
+        if group[0].size > limits.PIECE_BYTES:
+            await self._send_large(outbox, group[0])
+            return
+        for document, data in zip(group, await self._feed.small(group), strict=True):
+            if data is not None:  # else the newer revision comes later in the order of changes
+                await outbox.room(document.size)
+                outbox.begun(document)
+                await self._send(pb.HostMessage(begin=_begin(document, data)))
+                outbox.sent(document)
+
+    async def _send_large(self, outbox: Outbox, document: Document) -> None:
+        await outbox.room(document.size)
+        try:
+            first = await self._feed.piece(document, 0)
+            outbox.begun(document)
+            await self._send(pb.HostMessage(begin=_begin(document, first)))
+            for n in range(1, -(-document.size // limits.PIECE_BYTES)):
+                data = await self._feed.piece(document, n)
+                piece = pb.DocumentPiece(offset=n * limits.PIECE_BYTES, data=data)
+                await self._send(pb.HostMessage(piece=piece))
+            outbox.sent(document)
+        except ContentGone:
+            # a newer revision is there already, further on in the order of changes: its Begin abandons this
+            # one
+            outbox.abandoned(document)
+
+    async def _receive(self, outbox: Outbox) -> None:
+        while True:
+            message = await self._read()
+            kind = message.WhichOneof("message")
+            if kind == "acks":
+                acks = untrusted.acks(message.acks)
+                acks = [ack for ack in acks if outbox.is_under_way(ack.key, ack.revision)]
+                await self._feed.record_acks(self._vif, acks)
+                for ack in acks:
+                    outbox.answered(ack.key, ack.revision, retry=untrusted.is_temporary(ack))
+                    if ack.error:
+                        self._log.warning(
+                            "not_stored",
+                            key=ack.key,
+                            revision=ack.revision,
+                            outcome=ack.outcome,
+                            why=ack.error,
+                        )
+            elif kind == "report":
+                report = untrusted.report(message.report, after=self._last_report)
+                self._last_report = report.sequence
+                await self._reports.put(report)
+            elif kind != "heartbeat":
+                raise _unexpected(message, "acks, report or heartbeat")
+
+    async def _store_reports(self) -> None:
+        while True:
+            reports = [await self._reports.get()]
+            while not self._reports.empty():
+                reports.append(self._reports.get_nowait())
+            await self._feed.add_reports(self._vif, reports)
+            await self._send(pb.HostMessage(report_ack=pb.ReportAck(sequence=reports[-1].sequence)))
+
+    async def _beat(self) -> None:
+        while True:
+            await self._pulse.due()
+            await self._send(pb.HostMessage(heartbeat=pb.Heartbeat()))
+
+    async def _overdue(self, outbox: Outbox) -> None:
+        """A guest that lives but never answers a document is no use either."""
+        while True:
+            await asyncio.sleep(_ACK_SECONDS / 4)
+            oldest = outbox.oldest()
+            if oldest is not None and oldest[2] > _ACK_SECONDS:
+                key, revision, seconds = oldest
+                raise SessionOver(
+                    pb.Closing.SILENT, f"no ack of {key} revision {revision} for {seconds:.0f} s"
+                )
+
+    async def _stopped(self) -> None:
+        raise await asyncio.shield(self._stop)
+
+    async def _send(self, message: pb.HostMessage) -> None:
+        async with self._writing:
+            try:
+                await self._call.write(message)
+            except asyncio.InvalidStateError:
+                await self._raise_status()
+            self._pulse.sent()
+
+    async def _read(self) -> pb.GuestMessage:
+        message = await self._call.read()
+        if transport.ended(message):
+            await self._raise_status()
+        assert isinstance(message, pb.GuestMessage)
+        self._pulse.heard()
+        if message.WhichOneof("message") == "closing":
+            raise SessionOver(pb.Closing.REASON_UNSPECIFIED, f"guest: {told(message.closing)}")
+        return message
+
+    async def _raise_status(self) -> None:
+        """The stream has ended: by an error, which gRPC knows, or without a word."""
+        if self._over is not None:
+            raise self._over
+        code = await self._call.code()
+        if code is grpc.StatusCode.OK:
+            raise SessionOver(pb.Closing.REASON_UNSPECIFIED, "the guest ended the stream")
+        raise grpc.aio.AioRpcError(
+            code,
+            await self._call.initial_metadata(),
+            await self._call.trailing_metadata(),
+            await self._call.details(),
+        )
+
+    async def _with_goodbye(self, task: Coroutine[Any, Any, None]) -> None:
+        """Tells the guest why, while the other tasks still run:
+        to cancel a read or a write cancels the whole call."""
+        try:
+            await task
+        except SessionOver as over:
+            if over.reason and self._over is None:
+                self._over = over
+                await self._goodbye(over)
+            raise
+
+    async def _goodbye(self, over: SessionOver) -> None:
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await self._send(pb.HostMessage(closing=over.closing()))
+                await self._call.done_writing()
+                await self._call.code()
+
+
+def _begin(document: Document, data: bytes) -> pb.DocumentBegin:
+    return pb.DocumentBegin(
+        key=document.key,
+        revision=document.revision,
+        content_type=document.content_type,
+        sha256=document.sha256,
+        size=document.size,
+        deleted=document.deleted,
+        data=data,
+    )
+
+
+def _unexpected(message: pb.GuestMessage, expected: str) -> SessionOver:
+    kind = message.WhichOneof("message")
+    return SessionOver(pb.Closing.PROTOCOL_ERROR, f"guest sent {kind}, expected was {expected}")

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One SQLite file used from asyncio: one writing thread that commits in groups, one reading thread.
+
+SQLite rather than files with fsync and rename: one commit makes a document, its revision and its place in
+the order of changes durable together, there is nothing to repair after a crash, and many small documents
+share one fsync.
+"""
+
+import asyncio
+import contextlib
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+
+_GROUP = 256  # work items in one transaction, at most
+_BUSY_SECONDS = 30.0
+
+
+class DatabaseError(Exception):
+    """The file cannot be opened, or the disk does not take a write; the message names the file."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Opens `path` with WAL and synchronous=FULL: a commit is on stable storage when it returns."""
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    _enter_wal(connection)
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA journal_size_limit=67108864")
+    return connection
+
+
+def _enter_wal(connection: sqlite3.Connection) -> None:
+    """Several processes may create one file at once;
+    the change to WAL does not use SQLite's busy time-out."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _create_private(path: Path) -> None:
+    """An empty file of mode 0600, which its -wal and -shm files inherit. An existing one is not even
+    opened: closing it would drop the POSIX locks that SQLite holds on it elsewhere in this process."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+
+
+class Database:
+    """`write` and `read` run functions on a connection, off the event loop.
+
+    All writes that wait at one moment share one transaction (each in a savepoint of its own, so that one
+    that raises takes back only itself) and hence one fsync; their results are handed out after the commit.
+    """
+
+    def __init__(self, path: Path, schema: str, version: int, *, set_up: Work[None] | None = None) -> None:
+        """Opens or creates the file, mode 0600. Raises DatabaseError,
+        also when the schema is another version's."""
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _create_private(path)
+            self._writer = connect(path)
+            self._create(schema, version, set_up)
+            self._reader = connect(path)
+        except (OSError, sqlite3.Error) as error:
+            raise DatabaseError(f"{path}: {error}") from error
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix=f"{path.name}-read")
+        self._waiting: queue.SimpleQueue[tuple[Work[Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write_groups, name=f"{path.name}-write", daemon=True)
+        self._thread.start()
+        self._closed = False
+
+    def _create(self, schema: str, version: int, set_up: Work[None] | None) -> None:
+        self._writer.execute("BEGIN IMMEDIATE")
+        found = self._writer.execute("PRAGMA user_version").fetchone()[0]
+        if found not in (0, version):
+            self._writer.execute("ROLLBACK")
+            raise DatabaseError(
+                f"{self.path}: schema version {found} is not supported (supported: {version})"
+            )
+        if found == 0:
+            for statement in schema.split(";"):
+                self._writer.execute(statement)
+            self._writer.execute(f"PRAGMA user_version={version}")
+            if set_up is not None:
+                set_up(self._writer)
+        self._writer.execute("COMMIT")
+
+    async def write(self, work: Work[T]) -> T:
+        """Runs `work` in a transaction and returns its result once that is durable. Raises what `work`
+        raises, and DatabaseError when the commit fails (then nothing of the group was written)."""
+        if self._closed:
+            raise DatabaseError(f"{self.path}: closed")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.put((work, future))
+        return await future
+
+    async def read(self, work: Work[T]) -> T:
+        """Runs `work` on the reading connection; it sees every write that was answered before."""
+        if self._closed:
+            raise DatabaseError(f"{self.path}: closed")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._reading, work, self._reader)
+        except sqlite3.Error as error:
+            raise DatabaseError(f"{self.path}: {error}") from error
+
+    def close(self) -> None:
+        """Finishes the writes that wait, then closes. Further calls raise DatabaseError."""
+        if self._closed:
+            return
+        self._closed = True
+        self._waiting.put(None)
+        self._thread.join()
+        self._reading.shutdown(wait=True)
+        self._reader.close()
+        self._writer.close()
+
+    def _write_groups(self) -> None:
+        while True:
+            item = self._waiting.get()
+            if item is None:
+                return
+            group = [item]
+            closing = False
+            while len(group) < _GROUP:
+                try:
+                    more = self._waiting.get_nowait()
+                except queue.Empty:
+                    break
+                if more is None:
+                    closing = True
+                    break
+                group.append(more)
+            self._commit(group)
+            if closing:
+                return
+
+    def _commit(self, group: list[tuple[Work[Any], asyncio.Future[Any]]]) -> None:
+        outcomes: list[tuple[asyncio.Future[Any], Any, Exception | None]] = []
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            for work, future in group:
+                outcomes.append((future, *self._in_savepoint(work)))
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            failure = DatabaseError(f"{self.path}: {error}")
+            outcomes = [(future, None, failure) for _, future in group]
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any, Exception | None]]] = {}
+        for outcome in outcomes:
+            by_loop.setdefault(outcome[0].get_loop(), []).append(outcome)
+        for loop, answered in by_loop.items():
+            with contextlib.suppress(
+                RuntimeError
+            ):  # the loop was closed: nobody waits for the answer any more
+                loop.call_soon_threadsafe(_answer, answered)
+
+    def _in_savepoint(self, work: Work[Any]) -> tuple[Any, Exception | None]:
+        self._writer.execute("SAVEPOINT work")
+        try:
+            result = work(self._writer)
+        except Exception as error:
+            if not self._writer.in_transaction:
+                # SQLite itself gave the transaction up (disk full): nothing of the group holds
+                raise sqlite3.OperationalError(str(error)) from error
+            self._writer.execute("ROLLBACK TO work")
+            self._writer.execute("RELEASE work")
+            return None, DatabaseError(f"{self.path}: {error}") if isinstance(error, sqlite3.Error) else error
+        self._writer.execute("RELEASE work")
+        return result, None
+
+
+def _answer(answered: list[tuple[asyncio.Future[Any], Any, Exception | None]]) -> None:
+    for future, result, error in answered:
+        if future.cancelled():
+            continue
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`hvchannel`: the lab's verbs, and those of the controller and the feed, for the lab that is up."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hvchannel_lab import registry
+
+_CONTROL, _FEED, _LAB = "HVCHANNEL_CONTROL", "HVCHANNEL_FEED", "HVCHANNEL_LAB"
+_STATE_ROOT = Path("state")
+_DOWN_WITHIN = 60.0  # seconds
+_OWN_VERBS = ("run", "up", "down", "journey", "restart", "shell-env")
+
+
+class Target(StrEnum):
+    """What runs the P4 programs."""
+
+    SOFTSWITCH = "softswitch"
+
+
+app = typer.Typer(
+    help="A generic information channel between a hypervisor and the VMs it runs, over two P4 vSwitches.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog="Example: hvchannel run --vms 2",
+)
+
+NameOption = Annotated[
+    str, typer.Option("--name", envvar=_LAB, help="Of the lab; labs of different names run at once.")
+]
+VmsOption = Annotated[int, typer.Option("--vms", help="How many VMs, 1 to 64.")]
+StateOption = Annotated[
+    Path | None,
+    typer.Option("--state", help="The lab's directory: sockets, logs, traces, feed. Default: state/NAME."),
+]
+KeepOption = Annotated[
+    bool, typer.Option("--keep", help="Start from what the lab before left in the state directory.")
+]
+TargetOption = Annotated[Target, typer.Option("--target", help="What runs the P4 programs.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, progress on stderr.")]
+
+
+_no_lab: list[str] = []  # why a verb that speaks to a running lab found none
+
+
+@app.callback()
+def _find_the_lab(
+    context: typer.Context,
+    lab: Annotated[
+        str,
+        typer.Option("--lab", envvar=_LAB, help="The running lab that put, attach and the like are for."),
+    ] = registry.DEFAULT_LAB,
+) -> None:
+    if context.invoked_subcommand in _OWN_VERBS:
+        return
+    try:
+        state = registry.find(lab).state
+    except LookupError as error:
+        _no_lab.append(str(error))  # no failure: a socket or a feed may be given by option
+        return
+    os.environ.setdefault(_CONTROL, str(state / "host" / "control.sock"))
+    os.environ.setdefault(_FEED, str(state / "feed.db"))
+
+
+@app.command(epilog="Example: hvchannel run --vms 8 --once --json | jq '.[0].there[4].found'")
+def run(
+    vms: VmsOption = 2,
+    name: NameOption = registry.DEFAULT_LAB,
+    state: StateOption = None,
+    target: TargetOption = Target.SOFTSWITCH,
+    once: Annotated[bool, typer.Option("--once", help="End after the journey, on a terminal too.")] = False,
+    keep: KeepOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring a lab up, deliver a document to each VM, get the answers back, show the journey hop by hop.
+
+    On a terminal the lab stays up with a live view until Ctrl-C. Exits 1 when an element of the journey
+    cannot be shown.
+    """
+    from hvchannel_lab.lab_commands import Options, serve  # noqa: PLC0415 (--help need not load all this)
+
+    stay = sys.stdout.isatty() and not once and not as_json
+    _exit_with(serve(Options(name, _state(state, name), vms, keep, journey=True, stay=stay, as_json=as_json)))
+
+
+@app.command(epilog="Example: hvchannel up --vms 4 &")
+def up(
+    vms: VmsOption = 2,
+    name: NameOption = registry.DEFAULT_LAB,
+    state: StateOption = None,
+    target: TargetOption = Target.SOFTSWITCH,
+    keep: KeepOption = False,
+    trace_limit: Annotated[
+        int | None,
+        typer.Option(min=1, show_default="4000", help="Packets that a vSwitch's trace.jsonl may hold."),
+    ] = None,
+) -> None:
+    """Bring a lab up and stay until Ctrl-C or `hvchannel down`, with a live view on a terminal."""
+    from hvchannel_lab.lab_commands import Options, serve  # noqa: PLC0415
+
+    _exit_with(
+        serve(
+            Options(
+                name,
+                _state(state, name),
+                vms,
+                keep,
+                journey=False,
+                stay=True,
+                as_json=False,
+                trace_limit=trace_limit,
+            )
+        )
+    )
+
+
+@app.command(epilog="Example: hvchannel down --name other")
+def down(name: NameOption = registry.DEFAULT_LAB) -> None:
+    """End a running lab, if there is one, and remove what killed labs left behind."""
+    _end_lab(name)
+    for lab, names in registry.sweep().items():
+        typer.echo(f"lab {lab}: its owner is gone; removed {len(names)} namespaces it left")
+
+
+@app.command(epilog="Example: hvchannel journey --json")
+def journey(name: NameOption = registry.DEFAULT_LAB, as_json: JsonOption = False) -> None:
+    """Send a document to each VM of a running lab and show its journey."""
+    from hvchannel_lab.lab_commands import show_journey  # noqa: PLC0415
+
+    _exit_with(show_journey(name, as_json))
+
+
+@app.command(epilog="Example: hvchannel restart vm1/guestd")
+def restart(
+    process: Annotated[str, typer.Argument(help="As in the live view: host/softswitch, vm1/guestd.")],
+    name: NameOption = registry.DEFAULT_LAB,
+    number: Annotated[str, typer.Option("--signal", help="TERM, KILL, ...")] = "TERM",
+) -> None:
+    """End one process of a running lab, which starts it again."""
+    from hvchannel_lab.lab_commands import restart_process  # noqa: PLC0415
+
+    try:
+        chosen = signal.Signals[f"SIG{number.upper().removeprefix('SIG')}"]
+    except KeyError:
+        raise typer.BadParameter(f"--signal: no signal {number!r} (valid: TERM, KILL, INT, ...)") from None
+    _exit_with(restart_process(name, process, chosen))
+
+
+@app.command("shell-env", epilog='Example: eval "$(hvchannel shell-env --name other)"')
+def shell_env(name: NameOption = registry.DEFAULT_LAB) -> None:
+    """Print what makes a shell's hvchannel commands speak to one running lab."""
+    try:
+        state = registry.find(name).state
+    except LookupError as error:
+        _fail(str(error))
+    typer.echo(f"export {_LAB}={shlex.quote(name)}")
+    typer.echo(f"export {_CONTROL}={shlex.quote(str(state / 'host' / 'control.sock'))}")
+    typer.echo(f"export {_FEED}={shlex.quote(str(state / 'feed.db'))}")
+
+
+def _end_lab(name: str) -> None:
+    """Asks the owner of a running lab to end, and waits for it."""
+    try:
+        owner = registry.find(name).owner
+    except LookupError:
+        return
+    os.kill(owner.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _DOWN_WITHIN
+    while owner.alive:
+        if time.monotonic() > deadline:
+            _fail(f"lab {name!r}: process {owner.pid} has not ended within {_DOWN_WITHIN:g} s")
+        time.sleep(0.05)
+    typer.echo(f"lab {name} is down")
+
+
+def _state(given: Path | None, name: str) -> Path:
+    return given if given is not None else _STATE_ROOT / name
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"hvchannel: {message}", err=True)
+    raise typer.Exit(1)
+
+
+def _exit_with(code: int) -> None:
+    if code:
+        raise typer.Exit(code)
+
+
+def _compose() -> None:
+    from hvchannel_control import commands as control_commands  # noqa: PLC0415
+    from hvchannel_daemons import commands as feed_commands  # noqa: PLC0415
+
+    control_commands.register(app)
+    feed_commands.register(app)
+
+
+def main() -> None:
+    """Entry point. Exits with 0 when all is well, 1 when something failed, 2 for a wrong command line."""
+    _compose()
+    try:
+        app()
+    except SystemExit as ended:
+        if ended.code == 2 and _no_lab:
+            typer.echo(f"hvchannel: {_no_lab[0]}", err=True)
+        raise
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lab's namespaces, veths, addresses and routes, by netlink. Calls block."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Interface
+from pathlib import Path
+
+from pyroute2 import IPRoute, netns
+
+from hvchannel_lab import offload
+from hvchannel_lab.namespaces import inside
+from hvchannel_lab.topology import Hypervisor, Topology, Vm
+
+_SYSCTL = Path("/proc/sys/net")
+
+# For a whole namespace. `default` is what interfaces made later begin with.
+_NAMESPACE_SETTINGS = {
+    "ipv6/conf/all/disable_ipv6": "1",
+    "ipv6/conf/default/disable_ipv6": "1",
+    "ipv4/ip_forward": "0",
+    "ipv4/conf/all/rp_filter": "1",
+    "ipv4/conf/default/rp_filter": "1",
+    "ipv4/conf/all/accept_redirects": "0",
+    "ipv4/conf/all/send_redirects": "0",
+    "ipv4/conf/default/send_redirects": "0",
+}
+# A switch's port belongs to the switch alone. The kernel's own stack must not answer there: not ARP for an
+# address it holds on another interface (arp_ignore 8), and no IPv4 whatever its source (rp_filter 1, as no
+# route leads there).
+_SWITCH_PORT_SETTINGS = {"arp_ignore": "8", "rp_filter": "1"}
+# A daemon's interface speaks for its own address only.
+_DAEMON_SETTINGS = {"arp_ignore": "1", "arp_announce": "2", "rp_filter": "1"}
+
+
+@dataclass(frozen=True)
+class _End:
+    """One end of a veth. `address` None: the kernel's choice, for ends whose MAC nobody sees."""
+
+    interface: str
+    namespace: str
+    address: str | None = None
+
+
+class Link:
+    """A netlink socket of one namespace, used from outside of it."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+        with inside(namespace):
+            self._route = IPRoute()
+
+    def close(self) -> None:
+        self._route.close()
+
+    def add_veth(self, here: _End, there: _End, mtu: int) -> None:
+        """Both ends exist, down, with offloads off. Raises OSError, NetlinkError."""
+        peer = {"ifname": there.interface, "net_ns_fd": there.namespace, "mtu": mtu}
+        if there.address:
+            peer["address"] = there.address
+        own = {"address": here.address} if here.address else {}
+        self._route.link("add", ifname=here.interface, kind="veth", mtu=mtu, peer=peer, **own)
+        for end in (here, there):
+            with inside(end.namespace):
+                offload.switch_off(end.interface)
+
+    def up(self, interface: str, settings: dict[str, str] | None = None) -> None:
+        """Settings first, so that no frame passes before they hold."""
+        with inside(self.namespace):
+            for name, value in (settings or {}).items():
+                (_SYSCTL / "ipv4/conf" / interface / name).write_text(value)
+        self._route.link("set", index=self._index(interface), state="up")
+
+    def down(self, interface: str) -> None:
+        self._route.link("set", index=self._index(interface), state="down")
+
+    def exists(self, interface: str) -> bool:
+        return bool(self._route.link_lookup(ifname=interface))
+
+    def remove(self, interface: str) -> None:
+        """The other end of a veth goes with it. An interface that is gone already is no error."""
+        if self.exists(interface):
+            self._route.link("del", index=self._index(interface))
+
+    def add_address(self, interface: str, address: IPv4Interface) -> None:
+        self._route.addr(
+            "add", index=self._index(interface), address=str(address.ip), prefixlen=address.network.prefixlen
+        )
+
+    def add_on_link_route(self, interface: str, destination: str, source: str) -> None:
+        """A route to exactly one address, without a router."""
+        self._route.route(
+            "add", dst=f"{destination}/32", oif=self._index(interface), scope="link", prefsrc=source
+        )
+
+    def _index(self, interface: str) -> int:
+        found = self._route.link_lookup(ifname=interface)
+        if not found:
+            raise OSError(errno.ENODEV, f"no interface {interface} in namespace {self.namespace}")
+        return int(found[0])
+
+
+@contextmanager
+def link(namespace: str) -> Iterator[Link]:
+    """A `Link` for the length of a block."""
+    opened = Link(namespace)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def create_namespace(namespace: str) -> None:
+    """With loopback up, IPv6 off, no forwarding. Raises FileExistsError when there is one of that name."""
+    try:
+        netns.create(namespace)
+    except FileExistsError:
+        raise FileExistsError(errno.EEXIST, f"network namespace {namespace} exists already") from None
+    with inside(namespace):
+        for name, value in _NAMESPACE_SETTINGS.items():
+            with suppress(FileNotFoundError):  # a kernel without IPv6 has nothing to switch off
+                (_SYSCTL / name).write_text(value)
+    with link(namespace) as route:
+        route.up("lo")
+
+
+def remove_namespace(namespace: str) -> None:
+    """With all interfaces in it. One that is gone already is no error."""
+    with suppress(FileNotFoundError):
+        netns.remove(namespace)
+
+
+def add_hypervisor(hypervisor: Hypervisor, mtu: int) -> None:
+    """The hypervisor's namespace, with hostd's interface and its end at the host vSwitch. Raises OSError."""
+    create_namespace(hypervisor.namespace)
+    with link(hypervisor.namespace) as route:
+        route.add_veth(
+            _End(hypervisor.hostd_interface, hypervisor.namespace, hypervisor.mac),
+            _End(hypervisor.hostd_switch_interface, hypervisor.namespace),
+            mtu,
+        )
+        route.up(hypervisor.hostd_switch_interface, _SWITCH_PORT_SETTINGS)
+        route.up(hypervisor.hostd_interface, _DAEMON_SETTINGS)
+        route.add_address(hypervisor.hostd_interface, hypervisor.address)
+
+
+def add_vm(vm: Vm, topology: Topology) -> None:
+    """The VM's namespace with guestd's interface, its VNIC not yet plugged. Raises OSError."""
+    create_namespace(vm.namespace)
+    cip, hypervisor = str(topology.channel.cip), str(topology.hypervisor.address.ip)
+    with link(vm.namespace) as route:
+        route.add_veth(
+            _End(vm.guestd_interface, vm.namespace, vm.mac),
+            _End(vm.guestd_switch_interface, vm.namespace),
+            topology.mtu,
+        )
+        route.up(vm.guestd_switch_interface, _SWITCH_PORT_SETTINGS)
+        route.up(vm.guestd_interface, _DAEMON_SETTINGS)
+        route.add_address(vm.guestd_interface, IPv4Interface(f"{cip}/32"))
+        route.add_on_link_route(vm.guestd_interface, hypervisor, cip)
+
+
+def plug(vm: Vm, topology: Topology) -> None:
+    """The VNIC: one end on the hypervisor, the other the VM's eth, with the VIF's MAC and no address."""
+    namespace = topology.hypervisor.namespace
+    with link(namespace) as route:
+        route.add_veth(_End(vm.vnic, namespace), _End(vm.eth, vm.namespace, vm.mac), topology.mtu)
+        route.up(vm.vnic, _SWITCH_PORT_SETTINGS)
+    with link(vm.namespace) as route:
+        route.up(vm.eth, _SWITCH_PORT_SETTINGS)
+
+
+def unplug(vm: Vm, topology: Topology) -> None:
+    """Both ends of the VNIC go. One that is not plugged is no error."""
+    with link(topology.hypervisor.namespace) as route:
+        route.remove(vm.vnic)

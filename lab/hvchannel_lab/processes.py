@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What runs in a lab: command lines and configuration files of every program, by DESIGN section 2."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from hvchannel_lab.supervisor import Program
+from hvchannel_lab.topology import Topology, Vm
+
+DEVICE_ID = 1
+# Stages of the stop: those who use a service go before those who give it.
+_SWITCH, _CONTROLLER, _DAEMON, _WORKLOAD = range(4)
+
+
+def program_path(name: str) -> str:
+    """A program of this installation, else of PATH. Raises FileNotFoundError."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if not found:
+        raise FileNotFoundError(
+            f"program {name!r}: neither in {beside.parent} nor on PATH; install hvchannel whole"
+        )
+    return found
+
+
+def write_configuration(topology: Topology) -> None:
+    """The folders of all parts and their controllers' files. Raises OSError."""
+    for who in topology.whos:
+        topology.folder(who).mkdir(mode=0o700, parents=True, exist_ok=True)
+    (topology.folder("host") / "control.toml").write_text(_host_configuration(topology), encoding="utf-8")
+    for vm in topology.vms:
+        text = _guest_configuration(topology, vm)
+        (topology.folder(vm.name) / "control.toml").write_text(text, encoding="utf-8")
+
+
+def host_programs(topology: Topology) -> list[Program]:
+    """What runs on the hypervisor."""
+    hypervisor = topology.hypervisor
+    ports = {hypervisor.hostd_port: hypervisor.hostd_switch_interface}
+    ports |= {vm.host_port: vm.vnic for vm in topology.vms}
+    hostd = (
+        program_path("hostd"),
+        *("--control", str(topology.control_socket("host"))),
+        *("--feed", str(topology.feed)),
+        *("--source", str(hypervisor.address.ip)),
+    )
+    return [
+        _switch(topology, "host", hypervisor.namespace, ports),
+        _controller(topology, "host", hypervisor.namespace, "host"),
+        Program("host", "hostd", hypervisor.namespace, hostd, _log(topology, "host", "hostd"), _DAEMON),
+    ]
+
+
+def vm_programs(topology: Topology, vm: Vm) -> list[Program]:
+    """What runs in one VM, besides its local program."""
+    ports = {vm.guestd_port: vm.guestd_switch_interface, vm.eth_port: vm.eth}
+    socket = topology.guestd_socket(vm.name)
+    guestd = (
+        *(program_path("guestd"), "run"),
+        *("--listen", f"{topology.channel.cip}:{topology.channel.guest_tcp_port}"),
+        *("--state", str(topology.folder(vm.name) / "guestd")),
+        *("--socket", str(socket)),
+    )
+    return [
+        _switch(topology, vm.name, vm.namespace, ports),
+        _controller(topology, vm.name, vm.namespace, "guest"),
+        Program(
+            vm.name, "guestd", vm.namespace, guestd, _log(topology, vm.name, "guestd"), _DAEMON, ready=socket
+        ),
+    ]
+
+
+def workload(topology: Topology, vm: Vm) -> Program:
+    """The VM's local program: answers the documents that its guestd, which must be up, hands out."""
+    argv = (
+        *(sys.executable, "-m", "hvchannel_lab.sample_workload"),
+        *("--socket", str(topology.guestd_socket(vm.name)), "--name", vm.name),
+    )
+    return Program(vm.name, "workload", vm.namespace, argv, _log(topology, vm.name, "workload"), _WORKLOAD)
+
+
+def _switch(topology: Topology, who: str, namespace: str, ports: dict[int, str]) -> Program:
+    socket = topology.p4runtime_socket(who)
+    argv = [
+        *(program_path("softswitch"), "--device-id", str(DEVICE_ID)),
+        *("--cpu-port", str(topology.channel.cpu_port), "--no-p4"),
+        *(word for port, interface in ports.items() for word in ("-i", f"{port}@{interface}")),
+        *("--trace-file", str(topology.trace_file(who)), "--trace-limit", str(topology.trace_limit)),
+        *("--", "--grpc-server-addr", f"unix:{socket}"),
+    ]
+    return Program(
+        who, "softswitch", namespace, tuple(argv), _log(topology, who, "softswitch"), _SWITCH, ready=socket
+    )
+
+
+def _controller(topology: Topology, who: str, namespace: str, profile: str) -> Program:
+    argv = (
+        program_path("hvchannel-control"),
+        profile,
+        "--config",
+        str(topology.folder(who) / "control.toml"),
+    )
+    return Program(
+        *(who, "control", namespace, argv, _log(topology, who, "control"), _CONTROLLER),
+        ready=topology.control_socket(who),
+    )
+
+
+def _log(topology: Topology, who: str, name: str) -> Path:
+    return topology.folder(who) / f"{name}.log"
+
+
+def _host_configuration(topology: Topology) -> str:
+    hypervisor, channel = topology.hypervisor, topology.channel
+    return f"""\
+# Relative paths are relative to this folder. Written by the lab at every start.
+socket = "control.sock"
+state = "control.db"
+
+[switch]
+address = "unix:p4rt.sock"
+device_id = {DEVICE_ID}
+cpu_port = {channel.cpu_port}
+
+[channel]
+prefix = "{hypervisor.address.network}"
+hypervisor_ip = "{hypervisor.address.ip}"
+hypervisor_mac = "{hypervisor.mac}"
+hypervisor_port = {hypervisor.hostd_port}
+cip = "{channel.cip}"
+vni = {channel.vni}
+vlan = {channel.vlan}
+
+[pool]
+first = "{channel.lip_first}"
+last = "{channel.lip_last}"
+"""
+
+
+def _guest_configuration(topology: Topology, vm: Vm) -> str:
+    hypervisor, channel = topology.hypervisor, topology.channel
+    return f"""\
+# Relative paths are relative to this folder. Written by the lab at every start.
+# Nothing here differs between guests: the VIF's MAC is that of the VNIC.
+socket = "control.sock"
+
+[switch]
+address = "unix:p4rt.sock"
+device_id = {DEVICE_ID}
+cpu_port = {channel.cpu_port}
+
+[channel]
+prefix = "{hypervisor.address.network}"
+hypervisor_ip = "{hypervisor.address.ip}"
+hypervisor_mac = "{hypervisor.mac}"
+cip = "{channel.cip}"
+vlan = {channel.vlan}
+
+[vif]
+vnic = "{vm.eth}"
+vnic_port = {vm.eth_port}
+daemon_port = {vm.guestd_port}
+"""

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Brings a lab up, whole, and takes it down again, whatever happens in between."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any
+
+import grpc
+import structlog
+from hvchannel_control.api import control_pb2 as control
+from hvchannel_control.api import control_pb2_grpc
+from hvchannel_daemons.feed.interface import SessionState
+from hvchannel_daemons.feed.sqlite import SqliteFeed
+
+from hvchannel_lab import network, processes, registry, state_directory
+from hvchannel_lab.supervisor import PROCESSES_FILE, Child, Policy, Supervisor
+from hvchannel_lab.topology import Topology
+from hvchannel_lab.vm import NamespaceVm, VirtualMachine
+
+_log = structlog.stdlib.get_logger("lab")
+_REACHED_WITHIN = 60.0  # seconds from the last attachment to the last session
+_POLL = 0.1  # seconds
+
+
+class BringUpError(RuntimeError):
+    """The lab did not come up, for a reason that no single program gave."""
+
+
+class RunningLab:
+    """An async context manager: in the block the lab is up, every VM's daemon reached. After it nothing is
+    left.
+
+    `step` is called with a line for people at the start of each step. Raises LabRunsError, TopologyError,
+    StartError, BringUpError, OSError.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        *,
+        keep: bool = False,
+        policy: Policy | None = None,
+        step: Callable[[str], None] = lambda text: None,
+        on_change: Callable[[Child], None] | None = None,
+    ) -> None:
+        self.topology = topology
+        self.supervisor = Supervisor(topology.state / PROCESSES_FILE, policy, on_change)
+        self.vms: list[VirtualMachine] = [NamespaceVm(vm, topology, self.supervisor) for vm in topology.vms]
+        self._keep = keep
+        self._step = step
+
+    async def __aenter__(self) -> RunningLab:
+        for lab, names in (await asyncio.to_thread(registry.sweep)).items():
+            _log.info("removed what a lab left behind", lab=lab, namespaces=len(names))
+        registry.claim(self.topology.name, self.topology.state)
+        try:
+            await self._bring_up()
+        except BaseException:
+            await self._take_down()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._take_down()
+
+    async def _bring_up(self) -> None:
+        topology = self.topology
+        await asyncio.to_thread(state_directory.prepare, topology, self._keep)
+        processes.write_configuration(topology)
+        self._step(f"network: 1 hypervisor and {_count(len(topology.vms), 'VM')}")
+        await asyncio.to_thread(network.add_hypervisor, topology.hypervisor, topology.mtu)
+        for vm in self.vms:
+            await vm.start()
+            await vm.plug()
+        host = processes.host_programs(topology)
+        guests = [processes.vm_programs(topology, vm.spec) for vm in self.vms]
+        workloads = [[processes.workload(topology, vm.spec)] for vm in self.vms]
+        self._step(f"processes: {len(host) + sum(map(len, (*guests, *workloads)))}")
+        await _all(
+            self.supervisor.start(host),
+            *(vm.run(programs) for vm, programs in zip(self.vms, guests, strict=True)),
+        )
+        await _all(*(vm.run(programs) for vm, programs in zip(self.vms, workloads, strict=True)))
+        self._step(f"attaching {_count(len(self.vms), 'VIF')}")
+        await self._attach()
+        self._step("sessions with the VMs' daemons")
+        await self._reached()
+        (topology.state / state_directory.UP_FILE).touch()
+
+    async def _attach(self) -> None:
+        """Equals the controller's attachments to the topology's VMs. Raises BringUpError."""
+        topology = self.topology
+        async with grpc.aio.insecure_channel(f"unix:{topology.control_socket('host')}") as channel:
+            stub: Any = control_pb2_grpc.ControlStub(channel)
+            try:
+                attached = {vif.vif_id: vif for vif in (await stub.List(control.ListRequest())).vifs}
+                for vif_id in attached.keys() - {vm.vif for vm in topology.vms}:
+                    await stub.Detach(control.DetachRequest(vif_id=vif_id))
+                for vm in topology.vms:
+                    held = attached.get(vm.vif)
+                    if held and (held.mac, held.port, held.vlan) == (
+                        vm.mac,
+                        vm.host_port,
+                        topology.channel.vlan,
+                    ):
+                        continue
+                    request = control.AttachRequest(
+                        vif_id=vm.vif, mac=vm.mac, port=vm.host_port, vlan=topology.channel.vlan
+                    )
+                    await stub.Attach(request)
+            except grpc.aio.AioRpcError as error:
+                raise BringUpError(
+                    f"controller of the host: {error.code().name}: {error.details()}"
+                ) from None
+
+    async def _reached(self) -> None:
+        """Waits for a ready session with every VM. Raises BringUpError."""
+        feed = await SqliteFeed.open(self.topology.feed)
+        deadline = time.monotonic() + _REACHED_WITHIN
+        try:
+            while True:
+                sessions = await feed.sessions()
+                missing = [
+                    vm.vif
+                    for vm in self.topology.vms
+                    if vm.vif not in sessions or sessions[vm.vif].state is not SessionState.READY
+                ]
+                if not missing:
+                    return
+                if time.monotonic() > deadline:
+                    said = sessions.get(missing[0])
+                    state = f"{said.state}: {said.reason}" if said else "hostd does not know it"
+                    raise BringUpError(
+                        f"{_count(len(missing), 'VM')} of {len(self.topology.vms)} not reached within "
+                        f"{_REACHED_WITHIN:g} s; {missing[0]} ({state}){await self._out_of_sync(missing[0])}"
+                    )
+                await asyncio.sleep(_POLL)
+        finally:
+            await feed.close()
+
+    async def _out_of_sync(self, vif: str) -> str:
+        """What the controllers on the way to a VM say of their vSwitches, if that is not good."""
+        said = ""
+        for who in ("host", self.topology.vm(vif).name):
+            async with grpc.aio.insecure_channel(f"unix:{self.topology.control_socket(who)}") as channel:
+                stub: Any = control_pb2_grpc.ControlStub(channel)
+                try:
+                    status = await stub.GetStatus(control.GetStatusRequest(), timeout=2)
+                except grpc.aio.AioRpcError as error:
+                    said += f"; {who}'s controller: {error.code().name}: {error.details()}"
+                    continue
+            if not status.in_sync:
+                said += f"; {who}'s vSwitch is not in sync: {status.last_error or 'no reason known'}"
+        return said
+
+    async def _take_down(self) -> None:
+        topology = self.topology
+        (topology.state / state_directory.UP_FILE).unlink(missing_ok=True)
+        try:
+            await self.supervisor.stop()
+        finally:
+            await asyncio.to_thread(_remove, topology.namespaces)
+            registry.release(topology.name)
+
+
+def _remove(namespaces: Iterable[str]) -> None:
+    for namespace in namespaces:
+        network.remove_namespace(namespace)
+
+
+async def _all(*coroutines: Any) -> None:
+    """All at once; the first error, plain, when one fails."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for coroutine in coroutines:
+                group.create_task(coroutine)
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

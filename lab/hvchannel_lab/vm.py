@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kinds of VM. What a lab asks of one is `VirtualMachine`; a network namespace is the kind there is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from hvchannel_lab import network
+from hvchannel_lab.supervisor import Program, Supervisor
+from hvchannel_lab.topology import Topology, Vm
+
+
+class VirtualMachine(Protocol):
+    """A VM with one VNIC and no other network. Methods raise OSError or StartError, which name it."""
+
+    @property
+    def spec(self) -> Vm:
+        """Its names, ports and MAC."""
+
+    async def start(self) -> None:
+        """Boots it; nothing is plugged and nothing runs in it yet."""
+
+    async def plug(self) -> None:
+        """Plugs the VNIC: from here on the host vSwitch's port has its interface."""
+
+    async def unplug(self) -> None:
+        """Pulls the VNIC out, as one pulls a cable with its card."""
+
+    async def run(self, programs: Sequence[Program]) -> None:
+        """Runs programs in it and keeps them running; returns when all are ready."""
+
+    async def restart(self) -> None:
+        """A reboot: everything in it ends, the VNIC comes back, the programs start again."""
+
+    async def stop(self) -> None:
+        """Ends everything in it and removes it. One that is stopped already is no error."""
+
+
+class NamespaceVm:
+    """A network namespace in the place of a machine: own interfaces and processes, the host's kernel."""
+
+    def __init__(self, spec: Vm, topology: Topology, supervisor: Supervisor) -> None:
+        self._spec = spec
+        self._topology = topology
+        self._supervisor = supervisor
+        self._programs: tuple[Program, ...] = ()
+
+    @property
+    def spec(self) -> Vm:
+        return self._spec
+
+    async def start(self) -> None:
+        await asyncio.to_thread(network.add_vm, self._spec, self._topology)
+
+    async def plug(self) -> None:
+        await asyncio.to_thread(network.plug, self._spec, self._topology)
+
+    async def unplug(self) -> None:
+        await asyncio.to_thread(network.unplug, self._spec, self._topology)
+
+    async def run(self, programs: Sequence[Program]) -> None:
+        self._programs = (*self._programs, *programs)
+        await self._supervisor.start(programs)
+
+    async def restart(self) -> None:
+        programs = self._programs
+        await self.stop()
+        await self.start()
+        await self.plug()
+        await self.run(programs)
+
+    async def stop(self) -> None:
+        mine = [program.key for program in self._programs if program.key in self._supervisor.children]
+        self._programs = ()
+        await self._supervisor.stop(mine)
+        await asyncio.to_thread(network.remove_namespace, self._spec.namespace)

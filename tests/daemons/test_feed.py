@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The promises of `Feed`, for every implementation of it."""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from hvchannel_daemons import limits
+from hvchannel_daemons.feed import (
+    Ack,
+    ContentGone,
+    Feed,
+    FeedClaimedError,
+    FeedError,
+    Outcome,
+    Report,
+    Session,
+    SessionState,
+    SqliteFeed,
+)
+
+Opener = Callable[[], Awaitable[Feed]]
+
+
+@pytest.fixture(params=["sqlite"])
+async def opener(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opener]:
+    """Opens the same feed again and again, as several processes would."""
+    opened: list[Feed] = []
+
+    async def sqlite() -> Feed:
+        opened.append(await SqliteFeed.open(tmp_path / "feed.db"))
+        return opened[-1]
+
+    yield {"sqlite": sqlite}[request.param]
+    for feed in opened:
+        await feed.close()
+
+
+@pytest.fixture
+async def feed(opener: Opener) -> Feed:
+    return await opener()
+
+
+def report(number: int, **changes) -> Report:
+    fields = {"id": number.to_bytes(16), "sequence": number, "type": "t", "content_type": "text/plain"}
+    return Report(**(fields | {"data": b"data", "time_unix_ns": 1} | changes))
+
+
+async def test_put_gives_increasing_revisions_and_keeps_the_newest(feed: Feed) -> None:
+    assert [await feed.put("vm1", "a", f"v{n}".encode(), "text/plain") for n in range(3)] == [1, 2, 3]
+    assert await feed.put("vm1", "b", b"", "") == 1
+    assert await feed.put("vm2", "a", b"x", "") == 1
+    delivery = await feed.delivery("vm1", "a")
+    assert delivery is not None
+    document = delivery.document
+    assert (document.revision, document.size, document.content_type) == (3, 2, "text/plain")
+    assert document.sha256 == hashlib.sha256(b"v2").digest()
+    assert await feed.content(document) == b"v2"
+    assert (delivery.acknowledged, delivery.outcome, delivery.settled) == (0, None, False)
+
+
+async def test_what_is_put_is_there_after_reopening(opener: Opener) -> None:
+    first = await opener()
+    content = bytes(range(256)) * 4096 * 3
+    await first.put("vm1", "big", content, "")
+    await first.close()
+    second = await opener()
+    delivery = await second.delivery("vm1", "big")
+    assert delivery is not None
+    assert await second.content(delivery.document) == content
+    assert second.origin == first.origin
+
+
+async def test_content_of_a_replaced_document_is_gone(feed: Feed) -> None:
+    await feed.put("vm1", "a", b"old", "")
+    old = (await feed.documents("vm1", after=0, limit=10))[0]
+    await feed.put("vm1", "a", b"new", "")
+    with pytest.raises(ContentGone):
+        await feed.piece(old, 0)
+
+
+async def test_delete_is_a_tombstone_with_a_revision(feed: Feed) -> None:
+    await feed.put("vm1", "a", b"x", "")
+    assert await feed.delete("vm1", "a") == 2
+    assert await feed.delete("vm1", "a") is None
+    assert await feed.delete("vm1", "never") is None
+    (tombstone,) = await feed.documents("vm1", after=0, limit=10)
+    assert (tombstone.deleted, tombstone.revision, tombstone.content) == (True, 2, None)
+    assert await feed.put("vm1", "a", b"again", "") == 3
+
+
+async def test_a_revision_is_beyond_whatever_the_guest_holds(feed: Feed) -> None:
+    """A feed restored from an old copy."""
+    await feed.put("vm1", "a", b"x", "")
+    await feed.record_inventory("vm1", {"a": 57})
+    assert await feed.put("vm1", "a", b"y", "") == 58
+
+
+async def test_documents_are_in_order_of_change_and_none_is_missed(feed: Feed) -> None:
+    for key in ("a", "b", "c"):
+        await feed.put("vm1", key, b"1", "")
+    await feed.put("vm1", "a", b"2", "")
+    documents = await feed.documents("vm1", after=0, limit=10)
+    assert [(d.key, d.revision) for d in documents] == [("b", 1), ("c", 1), ("a", 2)]
+    assert await feed.documents("vm1", after=0, limit=1) == documents[:1]
+    assert await feed.documents("vm1", after=documents[0].position, limit=10) == documents[1:]
+    assert await feed.position() == documents[-1].position
+
+
+async def test_changes_come_from_another_process_too(opener: Opener) -> None:
+    watching, putting = await opener(), await opener()
+    await putting.put("vm1", "a", b"", "")
+    changes = watching.changes(after=0)
+    async with asyncio.timeout(10):
+        assert (await anext(changes)).vifs == {"vm1"}
+        following = asyncio.ensure_future(anext(changes))
+        await putting.put("vm2", "a", b"", "")
+        seen = await following
+        assert seen.vifs == {"vm2"}
+        assert seen.position == await putting.position()
+
+
+async def test_several_writers_at_once_lose_nothing(opener: Opener) -> None:
+    feeds = [await opener() for _ in range(3)]
+    await asyncio.gather(*(feed.put("vm1", "a", b"x", "") for feed in feeds for _ in range(20)))
+    delivery = await feeds[0].delivery("vm1", "a")
+    assert delivery is not None
+    assert delivery.document.revision == 60
+
+
+async def test_acks_are_recorded_and_settled_waits_for_them(feed: Feed) -> None:
+    await feed.put("vm1", "a", b"1", "")
+    waiting = asyncio.ensure_future(feed.settled("vm1", "a", 2))
+    await feed.put("vm1", "a", b"2", "")
+    await feed.record_acks("vm1", [Ack("a", 1, Outcome.STORED, 1)])
+    assert not waiting.done()
+    await feed.record_acks("vm1", [Ack("a", 2, Outcome.STORED, 2)])
+    async with asyncio.timeout(10):
+        delivery = await waiting
+    assert (delivery.acknowledged, delivery.outcome, delivery.settled) == (2, Outcome.STORED, True)
+
+
+async def test_a_rejection_settles_and_keeps_what_the_guest_held(feed: Feed) -> None:
+    await feed.put("vm1", "a", b"1", "")
+    await feed.record_acks("vm1", [Ack("a", 1, Outcome.STORED, 1)])
+    await feed.put("vm1", "a", b"2", "")
+    await feed.record_acks("vm1", [Ack("a", 2, Outcome.FAILED, 1, "disk full")])
+    delivery = await feed.delivery("vm1", "a")
+    assert delivery is not None
+    assert (delivery.settled, delivery.error) == (False, "disk full")
+    await feed.record_acks("vm1", [Ack("a", 2, Outcome.REJECTED, 1, "too large")])
+    async with asyncio.timeout(10):
+        delivery = await feed.settled("vm1", "a", 2)
+    assert (delivery.acknowledged, delivery.error) == (1, "too large")
+
+
+async def test_settled_of_an_unknown_key(feed: Feed) -> None:
+    with pytest.raises(KeyError):
+        await feed.settled("vm1", "never", 1)
+
+
+async def test_an_inventory_replaces_what_was_acknowledged(feed: Feed) -> None:
+    for key in ("kept", "lost", "deleted"):
+        await feed.put("vm1", key, b"", "")
+        await feed.record_acks("vm1", [Ack(key, 1, Outcome.STORED, 1)])
+    await feed.delete("vm1", "deleted")
+    await feed.record_inventory("vm1", {"kept": 1})
+    now = {d.document.key: (d.acknowledged, d.settled) for d in await feed.deliveries("vm1")}
+    assert now == {"kept": (1, True), "lost": (0, False), "deleted": (2, True)}
+
+
+async def test_a_report_is_stored_once_and_in_order(feed: Feed) -> None:
+    assert await feed.add_reports("vm1", [report(1), report(2)]) == 2
+    assert await feed.add_reports("vm1", [report(2), report(3)]) == 1
+    assert await feed.add_reports("vm2", [report(2, about_key="a", about_revision=7)]) == 1
+    stored = await feed.reports("vm1")
+    assert [s.report for s in stored] == [report(1), report(2), report(3)]
+    assert [s.report.sequence for s in await feed.reports("vm1", after=stored[0].number, limit=1)] == [2]
+    last = await feed.last_reports()
+    assert {vif: s.report.sequence for vif, s in last.items()} == {"vm1": 3, "vm2": 2}
+
+
+async def test_reports_of_a_vif_are_bounded(feed: Feed) -> None:
+    big = bytes(limits.MIB)
+    for n in range(0, 70, 10):
+        await feed.add_reports("vm1", [report(n + m + 1, data=big) for m in range(10)])
+    await feed.add_reports("vm2", [report(1)])
+    kept = await feed.reports("vm1", limit=100)
+    assert [s.report.sequence for s in kept] == list(range(7, 71))
+    assert len(await feed.reports("vm2")) == 1
+
+
+async def test_sessions_and_vifs(feed: Feed) -> None:
+    await feed.put("vm1", "a", b"", "")
+    await feed.add_reports("vm2", [report(1)])
+    session = Session("vm3", SessionState.BACKOFF, "connection refused", 5, "169.254.1.10:2345", 1, "agent")
+    await feed.set_session(session)
+    assert await feed.sessions() == {"vm3": session}
+    assert await feed.vifs() == ["vm1", "vm2", "vm3"]
+    await feed.drop_session("vm3")
+    assert await feed.sessions() == {}
+
+
+async def test_one_hostd_at_a_time(opener: Opener) -> None:
+    first, second = await opener(), await opener()
+    assert not await second.served()
+    await first.claim()
+    assert await first.served() and await second.served()
+    with pytest.raises(FeedClaimedError, match="another hostd"):
+        await second.claim()
+    await first.close()
+    assert not await second.served()
+    await second.claim()
+
+
+@pytest.mark.parametrize(
+    ("vif", "key", "content_type", "message"),
+    [
+        ("", "a", "", "VIF id '' is not valid"),
+        ("vm 1", "a", "", "VIF id 'vm 1' is not valid"),
+        ("vm1", "", "", "key '' is not valid"),
+        ("vm1", "a b", "", "key 'a b' is not valid"),
+        ("vm1", "ü", "", "key 'ü' is not valid"),
+        ("vm1", "k" * 257, "", "is not valid"),
+        ("vm1", "a", "line\nfeed", "content type"),
+    ],
+)
+async def test_names_are_checked(feed: Feed, vif: str, key: str, content_type: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        await feed.put(vif, key, b"", content_type)
+    assert await feed.vifs() == []
+
+
+async def test_size_is_checked(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "DOCUMENT_BYTES", 10)
+    with pytest.raises(ValueError, match="document of 11 bytes is too large"):
+        await feed.put("vm1", "a", bytes(11), "")
+
+
+async def test_number_of_documents_is_checked(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LIVE_DOCUMENTS", 2)
+    await feed.put("vm1", "a", b"", "")
+    await feed.put("vm1", "b", b"", "")
+    with pytest.raises(ValueError, match="VIF vm1 has 2 documents already"):
+        await feed.put("vm1", "c", b"", "")
+    await feed.put("vm1", "b", b"again", "")
+    await feed.delete("vm1", "a")
+    await feed.put("vm1", "c", b"", "")
+
+
+async def test_sqlite_file_is_private_and_errors_name_it(tmp_path: Path) -> None:
+    feed = await SqliteFeed.open(tmp_path / "feed.db")
+    await feed.put("vm1", "a", b"secret", "")
+    names = ("feed.db", "feed.db-wal", "feed.db-shm")
+    assert {os.stat(tmp_path / name).st_mode & 0o777 for name in names} == {0o600}  # noqa: PTH116
+    await feed.close()
+    other = tmp_path / "other"
+    await asyncio.to_thread(other.write_bytes, b"not a database at all, not at all" * 100)
+    with pytest.raises(FeedError, match="other: file is not a database"):
+        await SqliteFeed.open(tmp_path / "other")
+    with pytest.raises(FeedError, match="no such file"):
+        await SqliteFeed.open(tmp_path / "missing", create=False)
