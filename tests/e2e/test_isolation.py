@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a guest with root can send on its VNIC, and that none of it arrives anywhere it should not."""
+
+import secrets
+import socket
+from contextlib import closing
+
+import pytest
+from hvchannel_lab.namespaces import inside
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.l2 import ARP, Dot1Q, Ether
+from scapy.packet import Raw
+
+pytestmark = [pytest.mark.root, pytest.mark.e2e]
+
+
+class HostileGuest:
+    """Raw frames on a VM's own end of its VNIC, around its guest vSwitch."""
+
+    def __init__(self, lab, name: str) -> None:
+        self.lab = lab
+        self.vm = lab.topology.vm(name)
+        self.vif = lab.vifs()[self.vm.vif]
+        self.hypervisor_ip = str(lab.topology.hypervisor.address.ip)
+        self.hypervisor_mac = lab.topology.hypervisor.mac
+        with inside(self.vm.namespace):
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        self._socket.bind((self.vm.eth, 0))
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def send(self, frame) -> None:
+        self._socket.send(bytes(frame))
+
+    def ether(self, dst: str | None = None, src: str | None = None):
+        return Ether(src=src or self.vm.mac, dst=dst or self.hypervisor_mac)
+
+    def tagged(self, dst: str | None = None, src: str | None = None, vlan: int | None = None):
+        return self.ether(dst, src) / Dot1Q(vlan=self.vif.vlan if vlan is None else vlan)
+
+    def ip(self, dst: str | None = None, src: str | None = None):
+        return IP(src=src or self.vif.cip, dst=dst or self.hypervisor_ip)
+
+    def settle(self, capture) -> None:
+        """A permitted frame, awaited at the hypervisor: the vSwitch has decided all that was sent before it."""
+        mark = secrets.token_bytes(16)
+        self.send(self.tagged() / self.ip() / UDP(sport=9, dport=9) / Raw(mark))
+        capture.wait(
+            lambda frame: frame.hop == "host/hostd0" and not frame.outgoing and mark in frame.data,
+            what="the permitted frame",
+        )
+
+
+@pytest.fixture
+def guest(lab):
+    with closing(HostileGuest(lab, "vm1")) as hostile:
+        yield hostile
+
+
+def places(lab) -> list[str]:
+    """Where a frame of vm1 could do harm: the hypervisor's stack, and everything of vm2."""
+    vm2 = lab.topology.vm("vm2")
+    return ["host/hostd0", f"host/{vm2.vnic}", "vm2/eth0", "vm2/guestd0"]
+
+
+def send_and_see(lab, guest, frames, mark: bytes) -> list[str]:
+    """The places where any frame that holds the mark arrived (the hypervisor's own answer may quote it)."""
+    with lab.capture(*places(lab)) as capture:
+        for frame in frames:
+            guest.send(frame)
+        guest.settle(capture)
+    return [
+        frame.hop
+        for frame in capture.frames()
+        if mark in frame.data and not (frame.hop == "host/hostd0" and frame.outgoing)
+    ]
+
+
+def test_a_permitted_frame_does_arrive(lab, guest):
+    """What makes the tests below able to fail."""
+    mark = secrets.token_bytes(16)
+    frame = guest.tagged() / guest.ip() / UDP(sport=9, dport=9) / Raw(mark)
+    assert send_and_see(lab, guest, [frame], mark) == ["host/hostd0"]
+
+
+def test_vm1_cannot_reach_vm2_by_any_address(lab, guest):
+    other = lab.topology.vm("vm2")
+    other_vif = lab.vifs()[other.vif]
+    mark = secrets.token_bytes(16)
+    macs = [other.mac, guest.hypervisor_mac, "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "33:33:00:00:00:01"]
+    addresses = [
+        other_vif.lip,
+        other_vif.cip,
+        guest.vif.lip,
+        guest.hypervisor_ip,
+        "255.255.255.255",
+        "169.254.255.255",
+        "224.0.0.1",
+        "10.0.0.1",
+    ]
+    frames = [
+        guest.tagged(dst=mac) / guest.ip(dst=address) / transport / Raw(mark)
+        for mac in macs
+        for address in addresses
+        for transport in (UDP(sport=9, dport=9), ICMP())
+        if (mac, address) != (guest.hypervisor_mac, guest.hypervisor_ip)
+    ]
+    before = lab.verdicts("host")
+    assert send_and_see(lab, guest, frames, mark) == []
+    after = lab.verdicts("host")
+    # vm2's LIP is a forwarding entry, so that one is stopped for being a guest's; the rest lead nowhere.
+    assert after["drop_guest_to_guest"] - before["drop_guest_to_guest"] == 2
+    assert after["drop_no_route"] - before["drop_no_route"] == len(frames) - 2
+
+
+def test_a_guest_learns_no_other_guests_mac_by_arp(lab, guest):
+    other_vif = lab.vifs()["vm2"]
+    before = lab.verdicts("host")["drop_arp_unknown"]
+    with lab.capture("vm1/eth0", *places(lab)) as capture:
+        for address in (other_vif.lip, guest.vif.lip, guest.vif.cip):
+            question = ARP(op=1, hwsrc=guest.vm.mac, psrc=guest.vif.cip, pdst=address)
+            guest.send(guest.tagged(dst="ff:ff:ff:ff:ff:ff") / question)
+        guest.settle(capture)
+    answers = [frame for frame in capture.frames("vm1/eth0", outgoing=False) if ARP in Ether(frame.data)]
+    assert answers == []
+    assert lab.verdicts("host")["drop_arp_unknown"] - before == 3
+
+
+def test_arp_for_the_hypervisor_is_answered_by_the_switch_alone(lab, guest):
+    with lab.capture("vm1/eth0", *places(lab)) as capture:
+        question = ARP(op=1, hwsrc=guest.vm.mac, psrc=guest.vif.cip, pdst=guest.hypervisor_ip)
+        guest.send(guest.tagged(dst="ff:ff:ff:ff:ff:ff") / question)
+        answer = capture.wait(
+            lambda frame: frame.hop == "vm1/eth0" and not frame.outgoing and ARP in Ether(frame.data)
+        )
+        guest.settle(capture)
+    packet = Ether(answer.data)
+    assert (packet[Dot1Q].vlan, packet[ARP].op) == (guest.vif.vlan, 2)
+    assert (packet[ARP].psrc, packet[ARP].hwsrc) == (guest.hypervisor_ip, guest.hypervisor_mac)
+    assert [frame for frame in capture.frames() if frame.hop != "vm1/eth0" and ARP in Ether(frame.data)] == []
+
+
+SPOOFS = {
+    "mac": (
+        lambda g: g.tagged(src="02:00:00:00:be:ef") / g.ip() / UDP(sport=9, dport=9),
+        "drop_spoofed",
+    ),
+    "other guest's mac": (
+        lambda g: g.tagged(src=g.lab.topology.vm("vm2").mac) / g.ip() / UDP(sport=9, dport=9),
+        "drop_spoofed",
+    ),
+    "ip": (
+        lambda g: g.tagged() / g.ip(src="169.254.77.77") / UDP(sport=9, dport=9),
+        "drop_spoofed",
+    ),
+    "other guest's lip": (
+        lambda g: g.tagged() / g.ip(src=g.lab.vifs()["vm2"].lip) / UDP(sport=9, dport=9),
+        "drop_spoofed",
+    ),
+    "vlan": (
+        lambda g: g.tagged(vlan=(g.vif.vlan % 4094) + 1) / g.ip() / UDP(sport=9, dport=9),
+        "drop_unattached",
+    ),
+    "priority tag": (
+        lambda g: g.tagged(vlan=0) / g.ip() / UDP(sport=9, dport=9),
+        "drop_unattached",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SPOOFS)
+def test_a_spoofed_frame_is_dropped_counted_and_reported_by_digest(lab, guest, what):
+    build, verdict = SPOOFS[what]
+    mark = secrets.token_bytes(16)
+    counted = lab.verdicts("host")[verdict]
+    reported = lab.control_status("host").digests.get("spoof_digest", 0)
+    assert send_and_see(lab, guest, [build(guest) / Raw(mark)], mark) == []
+    assert lab.verdicts("host")[verdict] == counted + 1
+    lab.until(
+        lambda: lab.control_status("host").digests.get("spoof_digest", 0) > reported or None,
+        f"a digest of the spoofed {what}",
+    )
+
+
+def test_a_guest_cannot_name_a_vni_by_leaving_the_tag_out(lab, guest):
+    """Untagged is how the hypervisor's own port speaks, which the switch gives the VNI by port: not by this one."""
+    mark = secrets.token_bytes(16)
+    before = lab.verdicts("host")["drop_unattached"]
+    frame = guest.ether() / guest.ip() / UDP(sport=9, dport=9) / Raw(mark)
+    assert send_and_see(lab, guest, [frame], mark) == []
+    assert lab.verdicts("host")["drop_unattached"] == before + 1
+
+
+def test_a_second_tag_inside_the_first_goes_nowhere(lab, guest):
+    mark = secrets.token_bytes(16)
+    before = lab.verdicts("host")["drop_ether_type"]
+    frame = guest.tagged() / Dot1Q(vlan=guest.vif.vlan) / guest.ip() / UDP(sport=9, dport=9) / Raw(mark)
+    assert send_and_see(lab, guest, [frame], mark) == []
+    assert lab.verdicts("host")["drop_ether_type"] == before + 1
+
+
+@pytest.mark.parametrize("flags", ["S", "SF", "SU", "SPUEC"])
+def test_a_guests_syn_is_dropped_by_the_host_switch(lab, guest, flags):
+    mark = secrets.token_bytes(16)
+    before = lab.verdicts("host")["drop_new_connection"]
+    frame = guest.tagged() / guest.ip() / TCP(sport=40000, dport=22, flags=flags) / Raw(mark)
+    assert send_and_see(lab, guest, [frame], mark) == []
+    assert lab.verdicts("host")["drop_new_connection"] == before + 1
+
+
+def test_a_guests_syn_is_dropped_by_the_guest_switch_already(lab):
+    before = lab.verdicts("vm1")["drop_new_connection"]
+    program = (
+        "import socket; s = socket.socket(); s.settimeout(0.2)\n"
+        f"try: s.connect(('{lab.topology.hypervisor.address.ip}', 22)); print('connected')\n"
+        "except OSError as error: print(type(error).__name__)\n"
+    )
+    said = lab.run_in("vm1", ["python3", "-c", program], check=True).stdout.decode().strip()
+    assert said == "TimeoutError"
+    assert lab.verdicts("vm1")["drop_new_connection"] > before
