@@ -200,3 +200,11 @@ def test_an_expression_too_deep_for_python_is_refused(program_json: JsonOf) -> N
     action(program, ".answer")["primitives"][0]["parameters"][1] = deep
     with pytest.raises(ProgramError, match="nested too deeply"):
         Interpreter(load(program), frames=ignore, digests=ignore, drop_port=511, clock=lambda: 0)
+
+
+@pytest.mark.parametrize("index", [6, 7, 8])
+def test_metadata_in_a_header_stack_is_refused(program_json: JsonOf, index: int) -> None:
+    program = program_json("shapes")
+    program["headers"][index]["metadata"] = True
+    with pytest.raises(ProgramError, match="is metadata; the members of a stack or a union are headers"):
+        load(program)

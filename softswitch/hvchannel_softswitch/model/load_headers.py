@@ -55,12 +55,12 @@ def load_headers(root: Place, scope: Scope) -> None:
         by_id[place.at("id").integer()] = name
     for place in root.objects("header_stacks", "header stack"):
         name = place.at("name").string()
-        members = tuple(_by_id(by_id, item) for item in place.at("header_ids").items())
+        members = tuple(_member(scope, by_id, item) for item in place.at("header_ids").items())
         if not members:
             place.malformed("a stack needs at least one header")
         scope.stacks[name] = HeaderStack(name, scope.headers[members[0]].type, members)
     for place in root.objects("header_unions", "header union"):
-        members = tuple(_by_id(by_id, item) for item in place.at("header_ids").items())
+        members = tuple(_member(scope, by_id, item) for item in place.at("header_ids").items())
         scope.unions[place.at("name").string()] = members
         for member in members:
             old = scope.headers[member]
@@ -94,11 +94,14 @@ def _header_type(place: Place) -> HeaderType:
     return HeaderType(name, width, tuple(laid_out))
 
 
-def _by_id(by_id: dict[int, str], place: Place) -> str:
-    try:
-        return by_id[place.integer()]
-    except KeyError:
+def _member(scope: Scope, by_id: dict[int, str], place: Place) -> str:
+    """The header of a stack or a union that has this id."""
+    name = by_id.get(place.integer())
+    if name is None:
         place.malformed(f"no header has the id {place.value}")
+    if scope.headers[name].metadata:
+        place.malformed(f"{name!r} is metadata; the members of a stack or a union are headers")
+    return name
 
 
 def _load_errors(root: Place, scope: Scope) -> None:

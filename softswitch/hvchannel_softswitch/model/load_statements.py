@@ -114,6 +114,9 @@ def _accumulated(op: str) -> _Reader:
 
 def _assign_header(params: list[Place], scope: Scope) -> tuple[st.Statement, ...]:
     target, value = load_header(params[0], scope), load_header(params[1], scope)
+    for place, header in zip(params, (target, value), strict=False):
+        if isinstance(header, ex.HeaderRef) and scope.headers[header.name].metadata:
+            place.malformed(f"{header.name!r} is metadata; only headers are assigned whole")
     to, origin = type_of(target, scope), type_of(value, scope)
     if to is not origin:
         params[0].malformed(f"copies a header of type {origin.name!r} to one of type {to.name!r}")
