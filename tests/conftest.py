@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For all tests. In CI hypothesis draws the same examples every time: what it finds elsewhere becomes a regression test."""
+"""In CI hypothesis draws the same examples every time; what it finds elsewhere becomes a regression test."""
 
 import os
 
