@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import grpc
@@ -111,7 +112,7 @@ def _bridge(topology: Topology) -> Iterator[None]:
             route.link("del", index=bridge)
 
 
-async def _softswitch(topology: Topology, path: Route) -> tuple[float, tuple[float, float]]:
+async def _softswitch(topology: Topology, route: Route) -> tuple[float, tuple[float, float]]:
     """With the host vSwitch and its controller up, and the VIF attached."""
     processes.write_configuration(topology)
     vm = topology.vms[0]
@@ -128,8 +129,8 @@ async def _softswitch(topology: Topology, path: Route) -> tuple[float, tuple[flo
                 if event.attached.state == control_pb2.Vif.REALISED:
                     break
         frame = bytes(_frame(topology, vif.lip))
-        rate = await asyncio.to_thread(_rate, path, frame)
-        return rate, await asyncio.to_thread(_latency, path, frame)
+        rate = await asyncio.to_thread(_rate, route, frame)
+        return rate, await asyncio.to_thread(_latency, route, frame)
     finally:
         await supervisor.stop()
 
@@ -161,33 +162,35 @@ def _received(end: tuple[str, str]) -> int:
     return int(link.get_attr("IFLA_STATS64")["rx_packets"])
 
 
-def _send(end: tuple[str, str], frame: bytes, seconds: float) -> None:
-    deadline = time.perf_counter() + seconds
+def _send(end: tuple[str, str], frame: bytes, began: Event, enough: Event) -> None:
     with _open(end, 0) as out:
-        while time.perf_counter() < deadline:
-            for _ in range(64):
+        began.set()
+        while not enough.is_set():
+            for _ in range(256):
                 out.send(frame)
 
 
-def _rate(path: Route, frame: bytes) -> float:
+def _rate(route: Route, frame: bytes) -> float:
     """Packets received per second while another process sends as fast as it can; the first second does not count."""
-    sender = multiprocessing.get_context("fork").Process(
-        target=_send, args=(path.enter, frame, SECONDS + 1.5)
-    )
+    context = multiprocessing.get_context("spawn")
+    began, enough = context.Event(), context.Event()
+    sender = context.Process(target=_send, args=(route.enter, frame, began, enough), daemon=True)
     sender.start()
     try:
+        began.wait(30)
         time.sleep(1.0)
-        before, began = _received(path.leave), time.perf_counter()
+        before, since = _received(route.leave), time.perf_counter()
         time.sleep(SECONDS)
-        return (_received(path.leave) - before) / (time.perf_counter() - began)
+        return (_received(route.leave) - before) / (time.perf_counter() - since)
     finally:
+        enough.set()
         sender.join()
 
 
-def _latency(path: Route, frame: bytes) -> tuple[float, float]:
+def _latency(route: Route, frame: bytes) -> tuple[float, float]:
     """Median and 99th percentile, in ns, from before the send to after the receive, one frame at a time."""
     times = []
-    with _open(path.enter, 0) as out, _open(path.leave, _ETH_P_ALL) as into:
+    with _open(route.enter, 0) as out, _open(route.leave, _ETH_P_ALL) as into:
         into.settimeout(5)
         _drain(into)
         for _ in range(ROUND_TRIPS):
