@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import documents, figures, switch_path
+from bench import documents, entries, figures, switch_path
 
 app = typer.Typer(add_completion=False)
 
@@ -18,12 +18,14 @@ app = typer.Typer(add_completion=False)
 def main(
     json: Annotated[Path | None, typer.Option(help="Write the figures here as well.")] = None,
 ) -> None:
-    """Measures one vSwitch beside a bare veth and a Linux bridge, and the documents per second of the channel."""
+    """Measures one vSwitch beside a bare veth and a Linux bridge, the documents per second of the channel, and table
+    entries per second beside simple_switch_grpc where it is on PATH."""
     console, progress = Console(), Console(stderr=True)
     measured: list[figures.Figure] = []
     for what, measure in {
         "packets through one vSwitch": switch_path.measure,
         "documents through the channel": documents.measure,
+        "table entries over P4Runtime": entries.measure,
     }.items():
         progress.print(f"measuring {what} ...")
         measured += measure()

@@ -33,7 +33,7 @@ control Translate(inout headers_t hdr, inout metadata_t meta) {
     }
 
     apply {
-        if (hdr.ipv4.isValid() && meta.out_role == role_t.GUEST) {
+        if (meta.verdict == verdict_t.FORWARDED && meta.out_role == role_t.GUEST) {
             lip = hdr.ipv4.dst_addr;
             if (translate.apply().hit) {
                 adjust_checksums.apply(hdr, lip, hdr.ipv4.dst_addr);

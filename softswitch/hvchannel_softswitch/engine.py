@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The seam between the P4Runtime server and whatever runs the program: an engine.
 
 The server knows P4Info ids and bytestrings; an engine knows the names and widths of p4c's bmv2 JSON. They meet here,
@@ -6,7 +7,7 @@ in names and plain integers. The interpreter is one engine; a compiled one can s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -63,6 +64,25 @@ class ActionCall:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberRef:
+    """A member of the action profile that the table takes its actions from."""
+
+    member: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRef:
+    """A group of the profile's members; its selector picks one per packet."""
+
+    group: int
+
+
+Action: TypeAlias = ActionCall | MemberRef | GroupRef
+"""What an entry holds: a call in a direct table, a reference in one with an action profile (a group only where
+the profile has a selector)."""
+
+
+@dataclass(frozen=True, slots=True)
 class EntryKey:
     """What identifies an entry in its table: its matches in the order of the table's keys, and its priority
     (P4Runtime's sense: larger wins; 0 in tables without ternary, range or optional keys)."""
@@ -76,7 +96,7 @@ class Entry:
     """A table entry as the control plane wrote it."""
 
     key: EntryKey
-    action: ActionCall
+    action: Action
     is_const: bool = False
 
 
@@ -96,6 +116,22 @@ class MeterConfig:
     cburst: int
     pir: int
     pburst: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One copy of a packet: where it goes, and what egress sees as `egress_rid`."""
+
+    port: int
+    instance: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CloneSession:
+    """Where the clones of a session go. `packet_length` cuts them to so many bytes; 0 leaves them whole."""
+
+    replicas: tuple[Replica, ...]
+    packet_length: int = 0
 
 
 class EngineError(Exception):
@@ -121,6 +157,11 @@ FrameSink: TypeAlias = Callable[[int, bytes], None]
 """Called with an egress port and a whole frame, once per frame the program sends (the CPU port included)."""
 
 
+IdleSink: TypeAlias = Callable[[str, EntryKey], None]
+"""Called with a table and the key of an entry that no packet has hit for its whole timeout; called again after
+each further timeout without a hit."""
+
+
 class Engine(Protocol):
     """One running P4 program with its tables. Names are those of the bmv2 JSON; unknown names are a KeyError,
     since the caller has validated them against the P4Info of the same program."""
@@ -128,10 +169,10 @@ class Engine(Protocol):
     def process(self, port: int, frame: bytes) -> None:
         """Run one frame that arrived on `port` to its end; outputs go to the frame sink before this returns."""
 
-    def insert(self, table: str, key: EntryKey, action: ActionCall) -> None:
+    def insert(self, table: str, key: EntryKey, action: Action) -> None:
         """Raises EntryExists, TableFull."""
 
-    def modify(self, table: str, key: EntryKey, action: ActionCall) -> None:
+    def modify(self, table: str, key: EntryKey, action: Action) -> None:
         """Replaces the action; counters and meter state stay. Raises NoSuchEntry."""
 
     def delete(self, table: str, key: EntryKey) -> None:
@@ -143,10 +184,10 @@ class Engine(Protocol):
     def entries(self, table: str) -> Iterator[Entry]:
         """All entries, const ones included, in insertion order."""
 
-    def default_action(self, table: str) -> ActionCall:
+    def default_action(self, table: str) -> Action:
         """The action of a miss, as in force now."""
 
-    def set_default_action(self, table: str, action: ActionCall | None) -> None:
+    def set_default_action(self, table: str, action: Action | None) -> None:
         """None resets it to the program's own."""
 
     def read_direct_counter(self, table: str, key: EntryKey) -> CounterData:
@@ -172,3 +213,53 @@ class Engine(Protocol):
 
     def write_meter(self, meter: str, index: int, config: MeterConfig | None) -> None:
         """Raises IndexError."""
+
+    def read_register(self, register: str, index: int) -> int:
+        """A register's cell. Raises IndexError."""
+
+    def write_register(self, register: str, index: int, value: int) -> None:
+        """`value` fits the register's width. Raises IndexError."""
+
+    def value_set(self, name: str) -> tuple[tuple[Match, ...], ...]:
+        """The members of a parser value set, one match per key field in each."""
+
+    def set_value_set(self, name: str, members: tuple[tuple[Match, ...], ...]) -> None:
+        """Replaces all members. Raises TableFull over its size."""
+
+    def multicast_groups(self) -> Mapping[int, tuple[Replica, ...]]:
+        """The groups by number."""
+
+    def set_multicast_group(self, group: int, replicas: tuple[Replica, ...] | None) -> None:
+        """Makes or replaces a group; None deletes it, and nothing happens if it is not there."""
+
+    def clone_sessions(self) -> Mapping[int, CloneSession]:
+        """The clone (mirroring) sessions by number."""
+
+    def set_clone_session(self, session: int, value: CloneSession | None) -> None:
+        """Makes or replaces a session; None deletes it, and nothing happens if it is not there."""
+
+    def profile_members(self, profile: str) -> Mapping[int, ActionCall]:
+        """The members of an action profile."""
+
+    def set_profile_member(self, profile: str, member: int, action: ActionCall | None) -> None:
+        """Makes or replaces a member; None deletes it. Raises EngineError while an entry or a group refers to
+        a member to delete, NoSuchEntry for one that is not there, TableFull."""
+
+    def profile_groups(self, profile: str) -> Mapping[int, tuple[tuple[int, int], ...]]:
+        """The groups of an action profile with a selector: (member, weight) pairs."""
+
+    def set_profile_group(
+        self, profile: str, group: int, members: tuple[tuple[int, int], ...] | None
+    ) -> None:
+        """Makes or replaces a group; a group without members misses. None deletes it. Raises EngineError
+        while an entry refers to a group to delete or for unknown members, NoSuchEntry for a group that is not
+        there."""
+
+    def set_idle_timeout(self, table: str, key: EntryKey, timeout_ns: int) -> None:
+        """Restarts the entry's idle time; 0: never times out. Raises NoSuchEntry."""
+
+    def idle_timeout(self, table: str, key: EntryKey) -> int:
+        """In nanoseconds; 0: never. Raises NoSuchEntry."""
+
+    def time_since_last_hit(self, table: str, key: EntryKey) -> int:
+        """In nanoseconds, since the entry's last packet or its insertion. Raises NoSuchEntry."""

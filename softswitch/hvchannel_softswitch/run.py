@@ -15,6 +15,7 @@ import structlog
 
 from hvchannel_softswitch import logs, model
 from hvchannel_softswitch.p4runtime.device import SwitchDevice
+from hvchannel_softswitch.p4runtime.mappings import MappingError, load_mappings
 from hvchannel_softswitch.p4runtime.server import AddressError, P4RuntimeServer
 from hvchannel_softswitch.ports import AfPacketPort
 from hvchannel_softswitch.switch import Switch
@@ -41,6 +42,7 @@ class Options:
     trace: bool
     trace_file: Path | None
     trace_limit: int | None
+    translations: Path | None = None
 
 
 def run(
@@ -59,8 +61,12 @@ async def _serve(options: Options) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    try:
+        mappings = load_mappings(options.translations) if options.translations is not None else None
+    except MappingError as error:
+        raise StartError(f"--translations: {error}") from error
     with _switch(options) as switch:
-        server = P4RuntimeServer(options.device_id, SwitchDevice(switch), options.address)
+        server = P4RuntimeServer(options.device_id, SwitchDevice(switch), options.address, mappings)
         try:
             await server.start()
         except AddressError as error:

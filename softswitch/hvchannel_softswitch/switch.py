@@ -20,6 +20,7 @@ from types import MappingProxyType
 
 import structlog
 
+from hvchannel_softswitch.engine import EntryKey, IdleSink
 from hvchannel_softswitch.interpreter import Interpreter
 from hvchannel_softswitch.model import Program
 from hvchannel_softswitch.ports import Port, PortDown
@@ -33,6 +34,9 @@ BATCH = 32
 
 RETRY_SECONDS = 0.25
 """How often a vanished interface is looked for."""
+
+SWEEP_SECONDS = 0.25
+"""How often entries are looked at for having been idle, by the programs that have idle timeouts."""
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +63,8 @@ class Switch:
         """Called with each frame that the program sends to the CPU port (packet_in header first)."""
         self.on_digest: Callable[[str, tuple[int, ...]], None] | None = None
         """Called with a learn list's name and values, once per digest."""
+        self.on_idle: IdleSink | None = None
+        """Called with a table and the key of an entry that has been idle for its timeout."""
         self.unknown_port_drops = 0
         """Frames the program sent to a port that is not there."""
         self._clock = clock
@@ -66,6 +72,7 @@ class Switch:
         self._tracer: Tracer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._retries: dict[int, asyncio.TimerHandle] = {}
+        self._sweep_timer: asyncio.TimerHandle | None = None
 
     def _add(self, port: Port, cpu_port: int | None, drop_port: int) -> None:
         if other := self._ports.get(port.number):
@@ -89,7 +96,12 @@ class Switch:
         """Builds an engine for the program, with its const entries and default actions in place. It does not
         run until `commit`, but can be written to. Raises UnsupportedProgram."""
         return Interpreter(
-            program, frames=self._send, digests=self._digest, drop_port=self.drop_port, clock=self._clock
+            program,
+            frames=self._send,
+            digests=self._digest,
+            drop_port=self.drop_port,
+            clock=self._clock,
+            idle=self._idle,
         )
 
     def commit(self, engine: Interpreter) -> None:
@@ -98,6 +110,7 @@ class Switch:
             self._engine.set_tracer(None)
         engine.set_tracer(self._tracer)
         self._engine = engine
+        self._schedule_sweep()
 
     def set_tracer(self, tracer: Tracer | None) -> None:
         """Traces every frame from now on to `tracer`, across commits; None stops."""
@@ -117,6 +130,7 @@ class Switch:
         self._loop = asyncio.get_running_loop()
         for port in self._ports.values():
             self._open(port)
+        self._schedule_sweep()
 
     def stop(self) -> None:
         """Closes the ports. A stopped switch can be started again; its engine keeps its entries."""
@@ -126,6 +140,19 @@ class Switch:
         for port in self._ports.values():
             self._close(port)
         self._loop = None
+        self._schedule_sweep()
+
+    def _schedule_sweep(self) -> None:
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+            self._sweep_timer = None
+        if self._loop is not None and self._engine is not None and self._engine.has_timeouts:
+            self._sweep_timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        assert self._engine is not None
+        self._engine.sweep_idle()
+        self._schedule_sweep()
 
     def _open(self, port: Port) -> None:
         assert self._loop is not None
@@ -186,3 +213,7 @@ class Switch:
     def _digest(self, name: str, values: tuple[int, ...]) -> None:
         if self.on_digest is not None:
             self.on_digest(name, values)
+
+    def _idle(self, table: str, key: EntryKey) -> None:
+        if self.on_idle is not None:
+            self.on_idle(table, key)

@@ -22,8 +22,19 @@ and each step is one of
                                                                          "entry" is null on a miss
                                     (without keys: statements of a control, which p4c wraps in a table of
                                     their own)
+                                    with an action profile: "member": 3, "group": 1 (null if the entry names
+                                    the member itself)
     {"digest": "spoof_digest", "values": [2, ...]}
     {"dropped": "ingress" | "egress"}                                    the pipeline that dropped it
+
+and, of a program that replicates packets, whose copies and passes follow one another in the same trace,
+
+    {"cloned": "ingress" | "egress", "session": 5, "to": [[port, instance], ...]}   null: no such session
+    {"resubmitted": true}, {"recirculated": true}
+    {"multicast": 7, "to": [[port, instance], ...]}                      the group; empty if there is none
+    {"again": "resubmitted" | "recirculated", "frame": "0266..."}        such a packet enters ingress
+    {"egress": 2, "instance": 0, "as": "normal" | "replica" | "ingress clone" | "egress clone"}
+                                                                         a packet enters egress for a port
 """
 
 from __future__ import annotations
@@ -36,7 +47,17 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
 
-from hvchannel_softswitch.engine import ActionCall, Exact, Lpm, Match, Optional, Range, Ternary
+from hvchannel_softswitch.engine import (
+    ActionCall,
+    CloneSession,
+    Exact,
+    Lpm,
+    Match,
+    Optional,
+    Range,
+    Replica,
+    Ternary,
+)
 from hvchannel_softswitch.model import Program
 
 if TYPE_CHECKING:
@@ -144,11 +165,16 @@ class Tracer:
         values: tuple[int, ...],
         entry: LiveEntry | None,
         call: ActionCall,
+        member: int | None = None,
+        group: int | None = None,
     ) -> None:
-        """A table was looked up and `call` is about to run."""
+        """A table was looked up and `call` is about to run; with an action profile, that of `member`, selected
+        from `group`."""
         assert self._program is not None
         table = self._program.tables[name]
-        params = table.action(call.name).params
+        known = next((action for action in table.actions if action.name == call.name), None)
+        params = known.params if known else ()
+        selected = {} if table.profile is None else {"member": member, "group": group}
         found: dict[str, object] | None = None
         if entry is not None and entry.key is not None:
             found = {key: show_match(match) for key, match in zip(keys, entry.key.matches, strict=True)}
@@ -161,11 +187,37 @@ class Tracer:
             entry=found,
             action=call.name,
             args={param.name: value for param, value in zip(params, call.args, strict=True)},
+            **selected,
         )
 
     def digest(self, name: str, values: tuple[int, ...]) -> None:
         """A digest is sent."""
         self._step(digest=name, values=list(values))
+
+    def cloned(self, pipeline: str, number: int, session: CloneSession | None) -> None:
+        """The packet is cloned, at the end of a pipeline."""
+        to = None if session is None else [[r.port, r.instance] for r in session.replicas]
+        self._step(cloned=pipeline, session=number, to=to)
+
+    def multicast(self, group: int, replicas: tuple[Replica, ...]) -> None:
+        """The packet is replicated, and ends."""
+        self._step(multicast=group, to=[[r.port, r.instance] for r in replicas])
+
+    def resubmitted(self) -> None:
+        """The packet is about to run through ingress again."""
+        self._step(resubmitted=True)
+
+    def recirculated(self) -> None:
+        """The packet is about to run through everything again."""
+        self._step(recirculated=True)
+
+    def again(self, instance: int, frame: bytes) -> None:
+        """A resubmitted or recirculated packet enters ingress."""
+        self._step(again=_INSTANCES[instance], frame=frame.hex())
+
+    def egress(self, port: int, rid: int, instance: int) -> None:
+        """A packet enters egress."""
+        self._step(egress=port, instance=rid, **{"as": _INSTANCES[instance]})
 
     def dropped(self, pipeline: str) -> None:
         """The packet ends here."""
@@ -176,6 +228,17 @@ class Tracer:
         record = self._records[-1]
         record["verdict"] = "sent"
         record["out"].append({"port": port, "frame": frame.hex()})
+
+
+_INSTANCES = {
+    0: "normal",
+    1: "ingress clone",
+    2: "egress clone",
+    4: "recirculated",
+    5: "replica",
+    6: "resubmitted",
+}
+"""Values of instance_type."""
 
 
 def show_match(match: Match) -> str:
@@ -223,13 +286,35 @@ def _step_text(step: Mapping[str, Any]) -> str:
         case {"table": name, "key": key, "hit": hit, "entry": entry, "action": action, "args": args}:
             priority = f" (priority {entry['priority']})" if entry and "priority" in entry else ""
             call = f"{action}({_pairs(args)})"
+            if "member" in step and step["member"] is not None:
+                of = "" if step["group"] is None else f" of group {step['group']}"
+                call += f" (member {step['member']}{of})"
             if not key:  # p4c wraps statements of a control in tables without keys
                 return f"run      {call}"
             return f"table    {name} [{_pairs(key)}] {'hit' + priority if hit else 'miss'}: {call}"
+        case {"cloned": pipeline, "session": session, "to": to}:
+            return f"clone    of {pipeline}, session {session}: {_copies(to)}"
+        case {"multicast": group, "to": to}:
+            return f"copy     multicast group {group}: {_copies(to)}"
+        case {"resubmitted": _}:
+            return "resubmit"
+        case {"recirculated": _}:
+            return "recirculate"
+        case {"again": what, "frame": frame}:
+            return f"ingress  {what}: {frame}"
+        case {"egress": port, "instance": instance, "as": what}:
+            return f"egress   port {port}: {what}" + (f", instance {instance}" if instance else "")
         case {"digest": name, "values": values}:
             return f"digest   {name} {values}"
         case _:
             return str(step)
+
+
+def _copies(to: list[list[int]] | None) -> str:
+    if to is None:
+        return "not configured"
+    ports = [f"port {port}" + (f" instance {rid}" if rid else "") for port, rid in to]
+    return ", ".join(ports) or "nowhere"
 
 
 def _pairs(values: Mapping[str, int]) -> str:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from finsy.proto import p4i, p4r, p4r_grpc, rpc_status
 from google.protobuf import text_format
 from hvchannel_softswitch.p4runtime.device import SwitchDevice
 from hvchannel_softswitch.p4runtime.server import P4RuntimeServer
+from hvchannel_softswitch.p4runtime.translations import Mappings
 from hvchannel_softswitch.ports import PortStatistics
 from hvchannel_softswitch.switch import Switch
 
@@ -222,11 +223,33 @@ class Rig:
         return Client(p4r_grpc.P4RuntimeStub(channel), channel)  # type: ignore[no-untyped-call]
 
 
+class Clock:
+    """Nanoseconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def mappings() -> Mappings | None:
+    """The configured translations; a test module overrides it."""
+    return None
+
+
+@pytest.fixture
+async def rig(tmp_path: Path, clock: Clock, mappings: Mappings | None) -> AsyncIterator[Rig]:
     ports = {number: MemoryPort(number) for number in range(1, 5)}
-    switch = Switch(ports.values(), cpu_port=CPU_PORT)
-    server = P4RuntimeServer(DEVICE_ID, SwitchDevice(switch), f"unix:{tmp_path / 'p4rt.sock'}")
+    switch = Switch(ports.values(), cpu_port=CPU_PORT, clock=clock)
+    address = f"unix:{tmp_path / 'p4rt.sock'}"
+    server = P4RuntimeServer(DEVICE_ID, SwitchDevice(switch), address, mappings)
     await server.start()
     try:
         yield Rig(server, switch, ports)
@@ -249,6 +272,20 @@ async def primary(client: Client) -> Client:
     return client
 
 
+@pytest.fixture
+def config_of() -> Callable[..., p4r.ForwardingPipelineConfig]:
+    """`pipeline_config`, for tests that set another pipeline."""
+    return pipeline_config
+
+
+@pytest.fixture
+async def everything(client: Client) -> Client:
+    """As `primary`, with entities.p4 committed."""
+    await client.claim(1)
+    await client.set_pipeline(pipeline_config("entities"))
+    return client
+
+
 class Names:
     """Ids by name, for entities that read like the program."""
 
@@ -256,6 +293,8 @@ class Names:
         self.info = info
         self.tables = {t.preamble.alias: t for t in info.tables}
         self.actions = {a.preamble.alias: a for a in info.actions}
+        others = (info.registers, info.value_sets, info.action_profiles, info.counters, info.meters)
+        self.ids = {item.preamble.alias: item.preamble.id for items in others for item in items}
 
     def table_id(self, table: str) -> int:
         return self.tables[table].preamble.id
@@ -308,3 +347,9 @@ def _match(field_info: p4i.MatchField, value: object) -> p4r.FieldMatch:
 @pytest.fixture(scope="session")
 def kinds() -> Names:
     return Names(load_p4info("kinds"))
+
+
+@pytest.fixture(scope="session")
+def names() -> Names:
+    """Of entities.p4."""
+    return Names(load_p4info("entities"))

@@ -268,14 +268,23 @@ async def test_table_entry(primary, kinds, case):
     assert await primary.refused(update, entity) == (code, message)
 
 
-_HANDLED = "table_entry, counter_entry, direct_counter_entry, meter_entry, direct_meter_entry, digest_entry"
+_HANDLED = (
+    "table_entry, counter_entry, direct_counter_entry, meter_entry, direct_meter_entry, digest_entry, "
+    "action_profile_member, action_profile_group, packet_replication_engine_entry, value_set_entry, register_entry"
+)
 _OTHERS: dict[str, tuple[str, p4r.Entity, str, str]] = {
     "empty": ("INSERT", p4r.Entity(), "INVALID_ARGUMENT", f"the entity is empty (valid: {_HANDLED})"),
+    "extern": (
+        "MODIFY",
+        p4r.Entity(extern_entry=p4r.ExternEntry(extern_type_id=1)),
+        "UNIMPLEMENTED",
+        f"extern_entry is not supported by this switch (valid: {_HANDLED})",
+    ),
     "register": (
         "MODIFY",
         p4r.Entity(register_entry=p4r.RegisterEntry(register_id=1)),
-        "UNIMPLEMENTED",
-        f"register_entry is not supported by this switch (valid: {_HANDLED})",
+        "INVALID_ARGUMENT",
+        "register ID 1 is not in the P4Info (valid: none)",
     ),
     "unknown counter": (
         "MODIFY",

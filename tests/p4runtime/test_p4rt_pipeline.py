@@ -187,7 +187,7 @@ async def test_wrapped_device_config_is_unwrapped(claimed):
             lambda c: c.p4info.action_profiles.add().preamble.MergeFrom(
                 p4i.Preamble(id=1, name="p", alias="p")
             ),
-            "action profile 'p' cannot run here: this switch has no action profiles",
+            "action profile 'p' is in the P4Info but not in the device config (there: none)",
         ),
     ],
 )

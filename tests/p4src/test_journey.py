@@ -90,6 +90,13 @@ def test_an_entry_gone_is_a_packet_dropped(host):
         assert len(host.send(1, to_guest())) == 1
 
 
+def test_a_packet_that_cannot_be_tagged_counts_as_that_even_if_it_could_not_be_translated_either(host):
+    host.delete("tag", 2, VNI)
+    host.delete("translate", 2, VNI, 0xA9FE010A)
+    assert host.send(1, to_guest()) == []
+    assert host.verdicts() == {"forwarded": 1, "drop_untaggable": 1}
+
+
 REFUSED = {
     "another VIF's MAC as source": (to_hypervisor(src_mac=OTHER_MAC), "drop_spoofed"),
     "another VIF's LIP as source": (to_hypervisor(src=OTHER_LIP), "drop_spoofed"),

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hvchannel_softswitch.engine import EntryKey
 from hvchannel_softswitch.interpreter import Interpreter
 from hvchannel_softswitch.model import Program, load
 
-PROGRAMS = Path(__file__).parent / "programs"
+HERE = Path(__file__).parent
+PROGRAMS = {path.stem: path for folder in ("programs", "stf") for path in (HERE / folder).glob("*.json")}
 
 
 @dataclass
@@ -24,6 +26,7 @@ class Bench:
     now: int = 0
     sent: list[tuple[int, bytes]] = field(default_factory=list)
     digests: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
+    idle: list[tuple[str, EntryKey]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.engine = Interpreter(
@@ -32,6 +35,7 @@ class Bench:
             digests=lambda name, values: self.digests.append((name, values)),
             drop_port=511,
             clock=lambda: self.now,
+            idle=lambda table, key: self.idle.append((table, key)),
         )
 
     def run(self, port: int, frame: bytes) -> list[tuple[int, bytes]]:
@@ -45,7 +49,7 @@ class Bench:
 @pytest.fixture(scope="session")
 def program_json() -> Callable[[str], dict[str, Any]]:
     """The JSON of a program, a fresh copy each time."""
-    return lambda name: json.loads((PROGRAMS / f"{name}.json").read_text())
+    return lambda name: json.loads(PROGRAMS[name].read_text())
 
 
 @pytest.fixture
@@ -56,3 +60,13 @@ def lookup(program_json: Callable[[str], dict[str, Any]]) -> Bench:
 @pytest.fixture
 def shapes(program_json: Callable[[str], dict[str, Any]]) -> Bench:
     return Bench(load(program_json("shapes")))
+
+
+@pytest.fixture
+def copies(program_json: Callable[[str], dict[str, Any]]) -> Bench:
+    return Bench(load(program_json("copies")))
+
+
+@pytest.fixture
+def choice(program_json: Callable[[str], dict[str, Any]]) -> Bench:
+    return Bench(load(program_json("choice")))

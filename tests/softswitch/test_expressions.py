@@ -107,7 +107,8 @@ def names() -> Names:
     """Names for expressions that mention no header."""
     from types import SimpleNamespace
 
-    empty: Any = SimpleNamespace(headers={}, stacks={}, tables={}, counters={}, meters={}, registers={})
+    kinds = ("headers", "stacks", "tables", "counters", "meters", "registers", "calculations", "value_sets")
+    empty: Any = SimpleNamespace(**{kind: {} for kind in kinds})
     return Names(empty, Usage())
 
 

@@ -36,8 +36,8 @@ def match_of(kind: MatchKind) -> st.SearchStrategy[Match]:
 def table_of(kinds: Iterable[MatchKind]) -> Table:
     answer = Action("answer", 1, (Param("value", 32),), ())
     keys = tuple(TableKey(f"k{i}", WIDTH, kind, Const(0)) for i, kind in enumerate(kinds))
-    return Table("t", 1, keys, (answer,), 9999, ActionCall("answer", (0,)), False, None, False, None, None, False,
-                 NextByAction({1: None}))  # fmt: skip
+    return Table("t", 1, keys, (answer,), 9999, ActionCall("answer", (0,)), False, (), None, None, False, None,
+                 None, False, NextByAction({1: None}))  # fmt: skip
 
 
 def matches(match: Match, value: int) -> bool:

@@ -106,6 +106,10 @@ def header_value(expression: ex.Expression, names: Names) -> str:
     if isinstance(expression, ex.HeaderRef):
         header = names.program.headers[expression.name]
         names.found.compared.add(header.type.name)
+        if header.type.varbit is not None:
+            names.found.changed.add(header.type.name)  # its fields are what is compared
+            bits = f"({names.packed(header)}, {names.varbit_length(header.name)})"
+            return f"({bits} if {names.valid(header.name)} else None)"
         return f"(({names.packed(header)}) if {names.valid(header.name)} else None)"
     assert isinstance(expression, ex.StackElement)
     stack = names.program.stacks[expression.stack]

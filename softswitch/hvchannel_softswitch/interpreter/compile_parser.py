@@ -18,9 +18,10 @@ from hvchannel_softswitch.interpreter.compile_expressions import boolean, lookah
 from hvchannel_softswitch.interpreter.compile_statements import StatementCompiler
 from hvchannel_softswitch.interpreter.names import Names
 from hvchannel_softswitch.interpreter.source import Source, masked
+from hvchannel_softswitch.model import expressions as ex
 from hvchannel_softswitch.model import statements as st
 from hvchannel_softswitch.model.headers import Header
-from hvchannel_softswitch.model.program import NO_MATCH, Parser, ParseState
+from hvchannel_softswitch.model.program import NO_MATCH, Parser, ParseState, ValueSetCase
 
 MAX_STEPS = 1024
 """States a packet may visit in a parser with loops; after that it is error.ParserTimeout."""
@@ -80,8 +81,14 @@ class ParserCompiler:
             pieces.append(f"{value} << {shift}" if shift else value)
         self._out.line(f"key = {' | '.join(pieces)}")
         for i, case in enumerate(state.cases):
-            key = "key" if case.mask == (1 << width) - 1 else f"key & {case.mask:#x}"
-            with self._out.block(f"{'el' if i else ''}if {key} == {case.value:#x}:"):
+            if isinstance(case, ValueSetCase):
+                values = [masked(number(part.source, self._names), part.width) for part in state.key]
+                members = f"value_set_{self._names.identifier(case.value_set)}"
+                test = f"{members}.holds(({', '.join(values)},))"
+            else:
+                key = "key" if case.mask == (1 << width) - 1 else f"key & {case.mask:#x}"
+                test = f"{key} == {case.value:#x}"
+            with self._out.block(f"{'el' if i else ''}if {test}:"):
                 self._go(case.next, numbers)
         with self._out.block("else:"):
             self._go(state.default, numbers)
@@ -110,16 +117,16 @@ class ParserCompiler:
     def _operation(self, op: st.ParserOp) -> None:
         out = self._out
         match op:
-            case st.Extract(header=name):
-                self._extract(self._program.headers[name])
-            case st.ExtractNext(stack=name):
+            case st.Extract(header=name, varbit=varbit):
+                self._extract(self._program.headers[name], varbit)
+            case st.ExtractNext(stack=name, varbit=varbit):
                 headers = self._program.stacks[name].headers
                 position = self._names.next_of(name)
                 with out.block(f"if {position} >= {len(headers)}:"):
                     self._fail("StackOutOfBounds")
                 for i, header in enumerate(headers):
                     with out.block(f"{'el' if i else ''}if {position} == {i}:"):
-                        self._extract(self._program.headers[header])
+                        self._extract(self._program.headers[header], varbit)
                 out.line(f"{position} += 1")
             case st.Verify(condition=condition, error=error):
                 self._need_ahead(condition, error)
@@ -137,16 +144,27 @@ class ParserCompiler:
                 self._need_ahead(op)
                 self._statements.statement(op)
 
-    def _extract(self, header: Header) -> None:
-        out, names, size = self._out, self._names, header.type.width // 8
+    def _extract(self, header: Header, varbit: ex.Expression | None) -> None:
+        out, names, size = self._out, self._names, str(header.type.width // 8)
+        if varbit is not None:
+            self._need_ahead(varbit)
+            out.line(f"bits = {number(varbit, names).text} & 0xffffffff")
+            with out.block("if bits & 7:"):
+                self._fail("ParserInvalidArgument")
+            size = f"{size} + (bits >> 3)"
         out.line(f"end = pos + {size}")
         self._need("end")
+        if varbit is not None:
+            assert header.type.varbit is not None
+            with out.block(f"if bits > {header.type.varbit.width}:"):
+                self._fail("HeaderTooShort")
+            out.line(f"{names.varbit_length(header.name)} = bits")
         if names.verbatim(header.type):
             out.line(f"{names.wire(header.name)} = frame[pos:end]")
         if names.needs_raw(header) or names.live(header.type):
             out.line(f"{names.raw(header.name)} = from_bytes(frame[pos:end])")
             names.unpack(out, header)
+        if self._trace:
+            out.line(f"trace.extracted({header.name!r}, frame[pos:end])")
         out.line("pos = end")
         self._statements.mark_valid(header)
-        if self._trace:
-            out.line(f"trace.extracted({header.name!r}, frame[pos - {size}:pos])")

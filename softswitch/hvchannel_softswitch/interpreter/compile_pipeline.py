@@ -96,12 +96,15 @@ class PipelineCompiler:
                 keys = "keys"
             out.line(f"entry = find_{ident}({keys})")
             self._hit(table, ident)
-        elif self._trace or len(actions) > 1 or any(map(_takes_params, actions)):
+        elif self._trace or table.profile or len(actions) > 1 or any(map(_takes_params, actions)):
             out.line(f"run = table_{ident}.default")
+        if table.profile is not None:
+            self._resolve(table.profile)
         if self._trace:
             names = tuple(key.name for key in table.keys)
             found = "keys, entry" if table.keys else "(), None"
-            out.line(f"trace.table({table.name!r}, {names!r}, {found}, table_{ident}.call_of(run))")
+            call = "run.call, run.id, group" if table.profile else f"table_{ident}.action_of(run)"
+            out.line(f"trace.table({table.name!r}, {names!r}, {found}, {call})")
         targets = self._targets(table, numbers)
         if isinstance(table.next, NextByHit) and len(targets) > 1:
             self._actions(table, None, targets, numbers)
@@ -115,12 +118,31 @@ class PipelineCompiler:
         self._actions(table, table.next if isinstance(table.next, NextByAction) else None, targets, numbers)
         return targets
 
+    def _resolve(self, profile: str) -> None:
+        """From the entry in `run` to the member whose action runs."""
+        out, calculation = self._out, self._names.program.profiles[profile].calculation
+        out.line("run = run.target")
+        if self._trace:
+            out.line("group = None")
+        if calculation is None:
+            return
+        with out.block("if run.buckets is not None:"):
+            if self._trace:
+                out.line("group = run.id")
+            with out.block("if run.buckets:"):
+                self._statements.calculate(calculation)
+                out.line("run = run.buckets[result % len(run.buckets)]")
+            with out.block("else:"):
+                out.line("run = nothing")
+
     def _hit(self, table: Table, ident: str) -> None:
         out = self._out
         with out.block("if entry is None:"):
             out.line(f"run = table_{ident}.default")
         with out.block("else:"):
             out.line("run = entry")
+            if table.support_timeout:
+                out.line("entry.hit = now()")
             if table.with_counters:
                 out.line("entry.packets += 1")
                 out.line("entry.bytes += size")
@@ -139,20 +161,29 @@ class PipelineCompiler:
         if any(_exits(action) for action in actions):
             out.line("exited = False")
         several = len(actions) > 1
-        if several:
+        if table.profile is not None:
+            # Tables that share a profile may list its actions in different orders, so their names tell.
+            out.line("action = run.name")
+        elif several:
             out.line("action = run.action")
         for i, action in enumerate(actions):
-            header = (
-                f"{'el' if i else ''}if action == {i}:  # {action.name}"
-                if several
-                else f"if True:  # {action.name}"
-            )
+            start = "el" if i else ""
+            if table.profile is not None:
+                header = f"{start}if action == {action.name!r}:"
+            elif several:
+                header = f"{start}if action == {i}:  # {action.name}"
+            else:
+                header = f"if True:  # {action.name}"
             with out.block(header):
                 if _takes_params(action):
                     out.line(f"{''.join(f'p{n}, ' for n in range(len(action.params)))}= run.args")
                 self._statements.body(action.body)
                 if following is not None and len(targets) > 1:
                     self._branch(action, _number(following.nodes[action.id], numbers), targets)
+        if table.profile is not None and following is not None and len(targets) > 1:
+            default = table.action(table.default_action.name)
+            with out.block("else:"):  # an empty group does nothing, like a miss (P4Runtime 9.2.3)
+                out.line(f"node = {_number(following.nodes[default.id], numbers)}")
 
     def _branch(self, action: Action, target: int, targets: set[int]) -> set[int]:
         if len(targets) > 1:

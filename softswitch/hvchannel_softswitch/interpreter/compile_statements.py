@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from hvchannel_softswitch.interpreter.compile_expressions import boolean, number
+from hvchannel_softswitch.interpreter.features import MULTICAST_GROUP
 from hvchannel_softswitch.interpreter.names import Names
 from hvchannel_softswitch.interpreter.source import Code, Source, mask, masked
 from hvchannel_softswitch.model import expressions as ex
@@ -14,36 +15,66 @@ from hvchannel_softswitch.model import statements as st
 from hvchannel_softswitch.model.headers import Header, HeaderStack
 from hvchannel_softswitch.model.program import MeterUnit
 
+MAX_TURNS = 100_000
+"""Turns of a loop in one action; after that it is left, logged and counted."""
+
 
 class StatementCompiler:
     """Writes statements to a source; `learn_ids` numbers the learn lists, from 1."""
 
-    def __init__(self, out: Source, names: Names, *, drop_port: int) -> None:
+    def __init__(self, out: Source, names: Names, *, drop_port: int, replicates: bool) -> None:
         self._out = out
         self._names = names
         self._program = names.program
         self._drop_port = drop_port
+        self._replicates = replicates
         self.learn_ids = {name: i + 1 for i, name in enumerate(self._program.learn_lists)}
 
     def body(self, statements: tuple[st.Statement, ...]) -> None:
-        """Statements in order. Jumps go forward only, so the body is cut into blocks at their ends and
-        targets, and each block runs unless a jump has gone past it."""
+        """Statements in order. The body is cut into blocks at the ends and targets of its jumps, and each block
+        runs unless a jump has gone past it. Only a jump backwards goes round a `while`."""
         jumps = [(i, s.target) for i, s in enumerate(statements) if isinstance(s, st.Jump)]
-        cuts = sorted({0, *(i + 1 for i, _ in jumps), *(t for _, t in jumps)})
         if jumps:
             self._out.line("jump = 0")
+        if all(target > position for position, target in jumps):
+            self._blocks(statements, jumps)
+            return
+        self._out.line("turns = 0")
+        with self._out.block("while True:"):
+            self._out.line("turns += 1")
+            with self._out.block(f"if turns > {MAX_TURNS}:"):
+                self._out.line("loop_stopped()")
+                self._out.line("break")
+            self._blocks(statements, jumps)
+            self._out.line("break")
+
+    def _blocks(self, statements: tuple[st.Statement, ...], jumps: list[tuple[int, int]]) -> None:
+        loops = any(target <= position for position, target in jumps)
+        cuts = sorted({0, *(i + 1 for i, _ in jumps), *(t for _, t in jumps)})
         for start, end in zip(cuts, [*cuts[1:], len(statements)], strict=True):
             if start >= len(statements):
                 break
-            if start == 0:
-                self._run(statements[start:end])
+            if start == 0 and not loops:
+                self._run(statements, start, end)
             else:
                 with self._out.block(f"if jump <= {start}:"):
-                    self._run(statements[start:end])
+                    self._run(statements, start, end)
 
-    def _run(self, statements: tuple[st.Statement, ...]) -> None:
-        for statement in statements:
-            self.statement(statement)
+    def _run(self, statements: tuple[st.Statement, ...], start: int, end: int) -> None:
+        for position in range(start, end):
+            statement = statements[position]
+            if isinstance(statement, st.Jump):
+                self._jump(statement, backwards=statement.target <= position)
+            else:
+                self.statement(statement)
+
+    def _jump(self, jump: st.Jump, *, backwards: bool) -> None:
+        out = self._out
+        test = "True" if jump.condition is None else f"not {number(jump.condition, self._names).text}"
+        with out.block(f"if {test}:") if jump.condition is not None else nullcontext():
+            out.line(f"jump = {jump.target}")
+            if backwards:
+                out.line("continue")
 
     def statement(self, statement: st.Statement) -> None:
         """One statement."""
@@ -51,6 +82,11 @@ class StatementCompiler:
         match statement:
             case st.Assign(target=target, value=value):
                 self.store(target, number(value, names))
+            case st.AssignVarbit(target=target, value=origin):
+                length = f"{names.varbit_length(target.header)} = {names.varbit_length(origin.header)}"
+                self._resize_around(self._program.headers[target.header], length)
+                value = names.field(origin.header, origin.field)
+                out.line(f"{names.target(target.header, target.field)} = {value}")
             case st.AssignHeader(target=target, value=origin):
                 self._on_header(target, lambda to: self._copy_header(to, origin))
             case st.AssignStack(target=target, value=value):
@@ -68,12 +104,6 @@ class StatementCompiler:
                 self._push(self._program.stacks[name], count)
             case st.PopFront(stack=name, count=count):
                 self._pop(self._program.stacks[name], count)
-            case st.Jump(target=target, condition=None):
-                out.line(f"jump = {target}")
-            case st.Jump(target=target, condition=condition):
-                assert condition is not None
-                with out.block(f"if not {number(condition, names).text}:"):
-                    out.line(f"jump = {target}")
             case st.Exit():
                 out.line("exited = True")
             case st.MarkToDrop():
@@ -87,7 +117,7 @@ class StatementCompiler:
                     out.line(f"check_failed({kind!r})")
             case st.Truncate(length=length):
                 names.found.truncates = True
-                out.line(f"cut = {number(length, names).text}")
+                out.line(f"cut = shorter(cut, {number(length, names).text})")
             case _:
                 self._extern(statement)
 
@@ -119,6 +149,12 @@ class StatementCompiler:
                 out.line(f"low, high = {number(low, names).text}, {number(high, names).text}")
                 with out.block("if low <= high:"):
                     self.store(target, Code("random_number(low, high)"))
+            case st.Clone(session=session, field_list=kept):
+                out.line(f"clone, clone_list = {number(session, names).text} & 0x7fff, {kept}")
+            case st.Resubmit(field_list=kept):
+                out.line(f"resubmit = {kept}")
+            case st.Recirculate(field_list=kept):
+                out.line(f"recirculate = {kept}")
             case _:
                 raise AssertionError(f"not a statement: {statement}")
 
@@ -145,15 +181,18 @@ class StatementCompiler:
         out = self._out
         groups: list[tuple[str | None, list[st.CalculationPart]]] = []
         for part in calculation.parts:
-            if groups and groups[-1][0] == part.header:
+            if groups and groups[-1][0] == part.header and not (part.varbit or groups[-1][1][-1].varbit):
                 groups[-1][1].append(part)
             else:
                 groups.append((part.header, [part]))
-        always = all(header is None for header, _ in groups)
+        always = all(part.header is None and not part.varbit for part in calculation.parts)
         text, width = "0", 0
         if not always:
             out.line("bits = width = 0")
         for header, parts in groups:
+            if parts[0].varbit:
+                self._add_varbit(parts[0])
+                continue
             group, group_width = self._concatenated(parts)
             if always:
                 text = group if text == "0" else f"{text} << {group_width} | {group}"
@@ -166,7 +205,14 @@ class StatementCompiler:
             out.line(f"bits, width = {text}, {width}")
         out.line("data = (bits << -width % 8).to_bytes((width + 7) // 8)")
         payload = " + frame[pos:]" if calculation.payload else ""
-        out.line(f"result = hash_{calculation.algorithm}(data{payload})")
+        out.line(f"result = hash_{self._names.identifier(calculation.name)}(data{payload})")
+
+    def _add_varbit(self, part: st.CalculationPart) -> None:
+        assert isinstance(part.value, ex.FieldRef)
+        with self._out.block(f"if {self._names.valid(part.header) if part.header else 'True'}:"):
+            length = self._names.varbit_length(part.value.header)
+            self._out.line(f"bits = bits << {length} | {number(part.value, self._names).text}")
+            self._out.line(f"width += {length}")
 
     def _concatenated(self, parts: list[st.CalculationPart]) -> tuple[str, int]:
         width = sum(part.width for part in parts)
@@ -228,7 +274,19 @@ class StatementCompiler:
 
     def _resize(self, sign: str, header: Header) -> None:
         if self._names.standard("packet_length") is not None:
-            self._out.line(f"length {sign}= {header.type.width // 8}")
+            self._out.line(f"length {sign}= {self._names.octets(header)}")
+
+    def _resize_around(self, header: Header, change: str) -> None:
+        """A change of a varbit field's length."""
+        self._names.found.changed.add(header.type.name)
+        if header.metadata:
+            self._out.line(change)
+            return
+        with self._out.block(f"if {self._names.valid(header.name)}:"):
+            self._resize("-", header)
+        self._out.line(change)
+        with self._out.block(f"if {self._names.valid(header.name)}:"):
+            self._resize("+", header)
 
     def _push(self, stack: HeaderStack, count: int) -> None:
         size, headers = len(stack.headers), [self._program.headers[h] for h in stack.headers]
@@ -236,6 +294,8 @@ class StatementCompiler:
             self._move(headers[i], headers[i - count])
         for i in range(min(count, size)):
             self._vacate(headers[i])
+        if not stack.leads:
+            return
         name = self._names.next_of(stack.name)
         self._out.line(f"{name} = min({size}, {name} + {count})")
 
@@ -245,6 +305,8 @@ class StatementCompiler:
             self._move(headers[i], headers[i + count])
         for i in range(max(size - count, 0), size):
             self._vacate(headers[i])
+        if not stack.leads:
+            return
         name = self._names.next_of(stack.name)
         self._out.line(f"{name} = max(0, {name} - {count})")
 
@@ -259,6 +321,9 @@ class StatementCompiler:
     def _mark_to_drop(self) -> None:
         egress_spec = self._program.standard["egress_spec"]
         self.store(egress_spec, Code(str(self._drop_port), self._drop_port.bit_length()))
+        group = self._program.standard.get(MULTICAST_GROUP)
+        if self._replicates and group is not None:
+            self.store(group, Code("0", 0))
 
 
 def _truncated(value: Code, target: ex.FieldRef | ex.ElementField) -> str:

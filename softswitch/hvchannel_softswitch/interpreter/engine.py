@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The interpreter: tables, counters, meters and registers of one program, and the generated function that
+"""The interpreter: tables, counters, meters, registers and the like of one program, and the generated code that
 uses them."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import structlog
 
 from hvchannel_softswitch.engine import (
+    Action,
     ActionCall,
+    CloneSession,
     CounterData,
     DigestSink,
     EngineError,
@@ -19,23 +20,24 @@ from hvchannel_softswitch.engine import (
     EntryExists,
     EntryKey,
     FrameSink,
+    IdleSink,
+    Match,
     MeterConfig,
     NoSuchEntry,
+    Replica,
     TableFull,
 )
-from hvchannel_softswitch.interpreter.generate import generate
-from hvchannel_softswitch.interpreter.hashes import ALGORITHMS
+from hvchannel_softswitch.interpreter.code import Code, Sinks
 from hvchannel_softswitch.interpreter.meters import TwoRateMeter
-from hvchannel_softswitch.interpreter.names import identifiers
-from hvchannel_softswitch.interpreter.runtime import RUNTIME
+from hvchannel_softswitch.interpreter.state import State
 from hvchannel_softswitch.interpreter.tables import LiveEntry, LiveTable
-from hvchannel_softswitch.interpreter.validate import check_action, check_key
-from hvchannel_softswitch.model import Program, UnsupportedProgram
+from hvchannel_softswitch.interpreter.validate import check_key
+from hvchannel_softswitch.model import Program
 from hvchannel_softswitch.trace import Tracer
 
-log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
-_Process: TypeAlias = Callable[[int, bytes], None]
+log = structlog.get_logger(__name__)
 
 FAULTS_LOGGED = 10
 """After so many packets that met a defect of the engine, further ones are counted in silence."""
@@ -52,72 +54,32 @@ class Interpreter:
         digests: DigestSink,
         drop_port: int,
         clock: Callable[[], int],
+        idle: IdleSink | None = None,
     ) -> None:
-        """`clock` gives nanoseconds and never goes back. Const entries and default actions are in place at
-        once.
-        Raises UnsupportedProgram for an expression that Python would not take."""
+        """`clock` gives nanoseconds and never goes back. Entries and default actions of the program are in
+        place at once. Raises UnsupportedProgram for an expression that Python would not take."""
         self.program = program
         self.faults = 0
         """Packets dropped because of a defect of this engine; always 0 if it has none."""
-        self._drop_port = drop_port
         self._clock = clock
-        self._tables = {name: LiveTable(table) for name, table in program.tables.items()}
-        self._counters = {
-            c.name: [[0, 0] for _ in range(c.size)] for c in program.counters.values() if not c.is_direct
-        }
-        self._meters: dict[str, list[TwoRateMeter | None]] = {
-            m.name: [None] * m.size for m in program.meters.values() if not m.is_direct
-        }
-        self._registers = {r.name: [0] * r.size for r in program.registers.values()}
-        self._globals = self._make_globals(frames, digests)
-        self._untraced: _Process = self._compile(trace=False)
-        self._traced: _Process | None = None
+        self._idle = idle
+        self._state = State(program, clock)
+        self._tables = self._state.tables
+        self._code = Code(program, self._state, Sinks(frames, digests), drop_port=drop_port, clock=clock)
+        self._untraced = self._code.compile(None)
+        self._traced = self._untraced
         self._tracer: Tracer | None = None
         self._process = self._untraced
 
+    @property
+    def overruns(self) -> int:
+        """Frames whose copies and passes would not end, and loops of actions that would not; see `traffic` and
+        `compile_statements` for the bounds."""
+        return self._state.traffic.overruns + self._code.stopped_loops
+
     def source(self) -> str:
-        """The generated function, as Python source."""
-        return generate(self.program, drop_port=self._drop_port, trace=False)
-
-    def _make_globals(self, frames: FrameSink, digests: DigestSink) -> dict[str, Any]:
-        space: dict[str, Any] = {
-            **RUNTIME,
-            **{f"hash_{name}": function for name, function in ALGORITHMS.items()},
-            "from_bytes": int.from_bytes,
-            "now": self._clock,
-            "started": self._clock(),
-            "send": frames,
-            "digests": digests,
-            "log_message": _log_message,
-            "check_failed": _check_failed,
-            "random_number": random.randint,
-        }
-        names = identifiers(self.program)
-        for name, table in self._tables.items():
-            space[f"table_{names[name]}"] = table
-            space[f"find_{names[name]}"] = table.find
-        for prefix, cells in (
-            ("counter", self._counters),
-            ("meter", self._meters),
-            ("register", self._registers),
-        ):
-            space |= {f"{prefix}_{names[name]}": values for name, values in cells.items()}
-        return space
-
-    def _compile(self, *, trace: bool) -> _Process:
-        text = generate(self.program, drop_port=self._drop_port, trace=trace)
-        space = dict(self._globals)
-        if trace:
-            space["trace"] = self._tracer
-        try:
-            code = compile(text, f"<{self.program.name or 'program'}>", "exec")
-        except (SyntaxError, RecursionError, MemoryError) as error:
-            raise UnsupportedProgram(
-                f"program {self.program.name!r}: an expression is nested too deeply ({error}); supported: 100 levels"
-            ) from error
-        exec(code, space)  # noqa: S102 (our own output)
-        process: _Process = space["process"]
-        return process
+        """The generated code, as Python source."""
+        return self._code.source(trace=False)
 
     def set_tracer(self, tracer: Tracer | None) -> None:
         """Traces every packet to `tracer` from the next one on; None goes back to the build without a trace
@@ -127,12 +89,12 @@ class Interpreter:
             self._process = self._untraced
             return
         self._tracer.attach(self.program)
-        self._traced = self._compile(trace=True)
+        self._traced = self._code.compile(tracer)
         self._process = self._run_traced
 
     def _run_traced(self, port: int, frame: bytes) -> None:
         tracer, traced = self._tracer, self._traced
-        assert tracer is not None and traced is not None
+        assert tracer is not None
         tracer.begin(port, frame)
         try:
             traced(port, frame)
@@ -152,23 +114,24 @@ class Interpreter:
                     "packet dropped by a defect", program=self.program.name, port=port, frame=frame.hex()
                 )
 
-    def insert(self, table: str, key: EntryKey, action: ActionCall) -> None:
+    def insert(self, table: str, key: EntryKey, action: Action) -> None:
         """See Engine. Raises EngineError too for a match or an argument that the table cannot take."""
         live = self._writable(table)
         check_key(live.table, key)
-        check_action(live.table, action)
+        live.check(action)
         if key in live.by_key:
             raise EntryExists(f"table {table!r} already has an entry with this key: {key.matches}")
         if len(live.by_key) >= live.table.max_size:
             raise TableFull(f"table {table!r} is full: it holds {live.table.max_size} entries")
-        live.insert(key, action)
+        entry = live.insert(key, action)
+        if live.table.support_timeout:
+            entry.hit = self._clock()
 
-    def modify(self, table: str, key: EntryKey, action: ActionCall) -> None:
+    def modify(self, table: str, key: EntryKey, action: Action) -> None:
         """See Engine."""
         live = self._writable(table)
-        check_action(live.table, action)
-        entry = self._entry(table, key)
-        entry.action, entry.args = live.actions[action.name], action.args
+        live.check(action)
+        live.bind(self._entry(table, key), action)
 
     def delete(self, table: str, key: EntryKey) -> None:
         """See Engine."""
@@ -180,31 +143,31 @@ class Interpreter:
         """See Engine."""
         live = self._tables[table]
         entry = live.by_key.get(key)
-        return None if entry is None else Entry(key, live.call_of(entry), entry.is_const)
+        return None if entry is None else Entry(key, live.action_of(entry), entry.is_const)
 
     def entries(self, table: str) -> Iterator[Entry]:
         """See Engine."""
         live = self._tables[table]
         for key, entry in list(live.by_key.items()):
-            yield Entry(key, live.call_of(entry), entry.is_const)
+            yield Entry(key, live.action_of(entry), entry.is_const)
 
-    def default_action(self, table: str) -> ActionCall:
+    def default_action(self, table: str) -> Action:
         """See Engine."""
         live = self._tables[table]
-        return live.call_of(live.default)
+        return live.action_of(live.default)
 
-    def set_default_action(self, table: str, action: ActionCall | None) -> None:
+    def set_default_action(self, table: str, action: Action | None) -> None:
         """See Engine. Raises EngineError for a const default action."""
         live = self._tables[table]
         if live.table.default_const:
             raise EngineError(
                 f"the default action of table {table!r} is const: {live.table.default_action.name!r}"
             )
-        if action is None:
-            live.default = live.own_default
-            return
-        check_action(live.table, action)
-        live.default = live.default_for(action)
+        if action is not None:
+            live.check(action)
+        if live.default is not live.own_default:
+            live.release(live.default)
+        live.default = live.own_default if action is None else live.default_for(action)
 
     def read_direct_counter(self, table: str, key: EntryKey) -> CounterData:
         """See Engine."""
@@ -227,32 +190,112 @@ class Interpreter:
 
     def read_counter(self, counter: str, index: int) -> CounterData:
         """See Engine."""
-        packets, octets = _cell(self._counters[counter], index, f"counter {counter!r}")
+        packets, octets = _cell(self._state.counters[counter], index, f"counter {counter!r}")
         return CounterData(packets, octets)
 
     def write_counter(self, counter: str, index: int, data: CounterData) -> None:
         """See Engine."""
-        _cell(self._counters[counter], index, f"counter {counter!r}")[:] = data.packets, data.bytes
+        _cell(self._state.counters[counter], index, f"counter {counter!r}")[:] = data.packets, data.bytes
 
     def read_meter(self, meter: str, index: int) -> MeterConfig | None:
         """See Engine."""
-        cell = _cell(self._meters[meter], index, f"meter {meter!r}")
+        cell = _cell(self._state.meters[meter], index, f"meter {meter!r}")
         return None if cell is None else cell.config
 
     def write_meter(self, meter: str, index: int, config: MeterConfig | None) -> None:
         """See Engine. The buckets start full."""
-        _cell(self._meters[meter], index, f"meter {meter!r}")
-        self._meters[meter][index] = self._meter(config)
+        _cell(self._state.meters[meter], index, f"meter {meter!r}")
+        self._state.meters[meter][index] = self._meter(config)
 
     def read_register(self, register: str, index: int) -> int:
-        """A register's cell. Raises IndexError."""
-        value: int = _cell(self._registers[register], index, f"register {register!r}")
+        """See Engine."""
+        value: int = _cell(self._state.registers[register], index, f"register {register!r}")
         return value
 
     def write_register(self, register: str, index: int, value: int) -> None:
-        """Writes a register's cell, truncated to its width. Raises IndexError."""
-        _cell(self._registers[register], index, f"register {register!r}")
-        self._registers[register][index] = value & ((1 << self.program.registers[register].width) - 1)
+        """See Engine. Bits beyond the register's width are cut off."""
+        _cell(self._state.registers[register], index, f"register {register!r}")
+        self._state.registers[register][index] = value & ((1 << self.program.registers[register].width) - 1)
+
+    def value_set(self, name: str) -> tuple[tuple[Match, ...], ...]:
+        """See Engine."""
+        return self._state.value_sets[name].members
+
+    def set_value_set(self, name: str, members: tuple[tuple[Match, ...], ...]) -> None:
+        """See Engine."""
+        self._state.value_sets[name].set(members)
+
+    def multicast_groups(self) -> Mapping[int, tuple[Replica, ...]]:
+        """See Engine."""
+        return self._state.traffic.groups
+
+    def set_multicast_group(self, group: int, replicas: tuple[Replica, ...] | None) -> None:
+        """See Engine."""
+        _put(self._state.traffic.groups, group, replicas)
+
+    def clone_sessions(self) -> Mapping[int, CloneSession]:
+        """See Engine."""
+        return self._state.traffic.sessions
+
+    def set_clone_session(self, session: int, value: CloneSession | None) -> None:
+        """See Engine."""
+        _put(self._state.traffic.sessions, session, value)
+
+    def profile_members(self, profile: str) -> Mapping[int, ActionCall]:
+        """See Engine."""
+        return {ident: member.call for ident, member in self._state.profiles[profile].members.items()}
+
+    def set_profile_member(self, profile: str, member: int, action: ActionCall | None) -> None:
+        """See Engine. Raises EngineError too for an action that a table of the profile does not have."""
+        self._state.profiles[profile].set_member(member, action)
+
+    def profile_groups(self, profile: str) -> Mapping[int, tuple[tuple[int, int], ...]]:
+        """See Engine."""
+        return {ident: group.members for ident, group in self._state.profiles[profile].groups.items()}
+
+    def set_profile_group(
+        self, profile: str, group: int, members: tuple[tuple[int, int], ...] | None
+    ) -> None:
+        """See Engine. Raises EngineError too for a profile without a selector."""
+        self._state.profiles[profile].set_group(group, members)
+
+    def set_idle_timeout(self, table: str, key: EntryKey, timeout_ns: int) -> None:
+        """See Engine. Raises EngineError for a table without idle timeouts."""
+        entry = self._timed(table, key)
+        entry.timeout, entry.notified = timeout_ns, self._clock()
+
+    def idle_timeout(self, table: str, key: EntryKey) -> int:
+        """See Engine. Raises EngineError for a table without idle timeouts."""
+        return self._timed(table, key).timeout
+
+    def time_since_last_hit(self, table: str, key: EntryKey) -> int:
+        """See Engine. Raises EngineError for a table without idle timeouts."""
+        return self._clock() - self._timed(table, key).hit
+
+    @property
+    def has_timeouts(self) -> bool:
+        """Whether some table supports idle timeouts, so that `sweep_idle` has work."""
+        return any(table.support_timeout for table in self.program.tables.values())
+
+    def sweep_idle(self) -> None:
+        """Tells the idle sink of every entry that has been idle for its whole timeout, since its last packet or
+        since it was last told of. To be called now and then; what is late is told late."""
+        now = self._clock()
+        for name, live in self._tables.items():
+            if not live.table.support_timeout:
+                continue
+            for key, entry in list(live.by_key.items()):
+                if entry.timeout and now - max(entry.hit, entry.notified) >= entry.timeout:
+                    entry.notified = now
+                    if self._idle is not None:
+                        self._idle(name, key)
+
+    def _timed(self, table: str, key: EntryKey) -> LiveEntry:
+        if not self._tables[table].table.support_timeout:
+            with_timeout = [t.name for t in self.program.tables.values() if t.support_timeout]
+            valid = ", ".join(map(repr, with_timeout)) or "none"
+            raise EngineError(f"table {table!r} has no idle timeouts (tables with them: {valid})")
+        return self._entry(table, key)
 
     def _meter(self, config: MeterConfig | None) -> TwoRateMeter | None:
         return None if config is None else TwoRateMeter(config, self._clock())
@@ -278,11 +321,8 @@ def _cell(cells: list[Any], index: int, what: str) -> Any:
     return cells[index]
 
 
-def _log_message(text: str, values: list[int]) -> None:
-    for value in values:
-        text = text.replace("{}", str(value), 1)
-    log.info(text, origin="log_msg")
-
-
-def _check_failed(kind: str) -> None:
-    log.error("a check of the program failed", kind=kind)
+def _put(table: dict[int, T], number: int, value: T | None) -> None:
+    if value is None:
+        table.pop(number, None)
+    else:
+        table[number] = value

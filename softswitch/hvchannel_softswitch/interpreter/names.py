@@ -4,7 +4,9 @@
 For a header `h`: `v_h` is its validity (0 or 1), `r_h` its bits as a number as they were extracted, and
 `f_h__x` its field x. Only fields that the program looks at have a variable of their own; the others live in
 `r_h` and go out as they came in. Which those are is known only once all code has been written, so it is
-written twice (see `generate`). For a stack `s`: `n_s` is the index of its next header.
+written twice (see `generate`). For a stack `s`: `n_s` is the index of its next header. A header with
+a varbit field has `l_h`, the bits of that field; all its fields have variables, unless it goes out as it came
+in.
 """
 
 from __future__ import annotations
@@ -96,10 +98,27 @@ class Names:
 
     def next_of(self, stack: str) -> str:
         """The index of a stack's next header."""
-        return f"n_{self.identifier(stack)}"
+        return f"n_{self.identifier(self.program.stacks[stack].position)}"
+
+    def positions(self) -> list[str]:
+        """The indices of all stacks."""
+        return sorted({self.next_of(stack) for stack in self.program.stacks})
+
+    def varbit_length(self, header: str) -> str:
+        """The bits that a header's varbit field has."""
+        return f"l_{self.identifier(header)}"
+
+    def octets(self, header: Header) -> str:
+        """The bytes that a header takes on the wire."""
+        fixed = str(header.type.width // 8)
+        return (
+            fixed if header.type.varbit is None else f"({fixed} + ({self.varbit_length(header.name)} >> 3))"
+        )
 
     def live(self, header_type: HeaderType) -> list[FieldType]:
         """The fields of a type that have variables."""
+        if header_type.varbit is not None and not self.verbatim(header_type):
+            return list(header_type.fields)
         return [f for f in header_type.fields if (header_type.name, f.name) in self.known.used]
 
     def _field(self, header: str, name: str) -> str:
@@ -113,36 +132,63 @@ class Names:
     def variables(self, header: Header) -> list[str]:
         """All variables of a header but its validity."""
         fields = [self._field(header.name, f.name) for f in self.live(header.type)]
+        if header.type.varbit is not None:
+            fields.insert(0, self.varbit_length(header.name))
         return fields if header.metadata else [self.raw(header.name), *fields]
+
+    def state(self) -> list[str]:
+        """All variables of all headers and stacks."""
+        found = []
+        for header in self.program.headers.values():
+            if not header.metadata:
+                found.append(self.valid(header.name))
+            if not header.metadata and self.verbatim(header.type):
+                found.append(self.wire(header.name))
+            raw = None if self.needs_raw(header) else self.raw(header.name)
+            found += [variable for variable in self.variables(header) if variable != raw]
+        return found + self.positions()
 
     def unpack(self, out: Source, header: Header) -> None:
         """Fills the fields' variables from the raw bits."""
-        raw = self.raw(header.name)
+        raw, varbit = self.raw(header.name), header.type.varbit
         for f in self.live(header.type):
-            bits = f"{raw} >> {f.shift}" if f.shift else raw
-            if f.shift + f.width < header.type.width:
+            shift = self._shift(header, f)
+            bits = f"{raw} >> {shift}" if shift else raw
+            if f.varbit:
+                bits = f"{bits} & (1 << {self.varbit_length(header.name)}) - 1"
+            elif varbit is not None or f.shift + f.width < header.type.width:
                 bits = f"{bits} & {(1 << f.width) - 1:#x}"
             if f.signed:
                 sign = 1 << (f.width - 1)
                 bits = f"(({bits}) ^ {sign:#x}) - {sign:#x}"
             out.line(f"{self._field(header.name, f.name)} = {bits}")
 
+    def _shift(self, header: Header, f: FieldType) -> str:
+        """A field's distance from its header's end; those before a varbit field are the further away for
+        it."""
+        varbit, fixed = header.type.varbit, str(f.shift) if f.shift else ""
+        place = header.type.fields.index
+        if varbit is None or place(f) >= place(varbit):
+            return fixed
+        return f"({fixed or 0} + {self.varbit_length(header.name)})"
+
     def packed(self, header: Header) -> str:
         """An expression for the header's bits with all that was written to its fields."""
         kept = (1 << header.type.width) - 1
         parts = []
         for f in self.live(header.type):
-            if (header.type.name, f.name) not in self.known.written:
+            if (header.type.name, f.name) not in self.known.written and header.type.varbit is None:
                 continue
             full = (1 << f.width) - 1
             kept &= ~(full << f.shift)
             value = self._field(header.name, f.name)
             if f.signed:
                 value = f"({value} & {full:#x})"
-            parts.append(f"{value} << {f.shift}" if f.shift else value)
+            shift = self._shift(header, f)
+            parts.append(f"{value} << {shift}" if shift else value)
         if not parts:
             return self.raw(header.name)
-        if kept:
+        if kept and header.type.varbit is None:
             parts.insert(0, f"{self.raw(header.name)} & {kept:#x}")
         return " | ".join(parts)
 
@@ -169,6 +215,9 @@ def identifiers(program: Program) -> dict[str, str]:
         *program.counters,
         *program.meters,
         *program.registers,
+        *program.calculations,
+        *program.value_sets,
+        *(stack.position for stack in program.stacks.values()),
         *fields,
     ):
         if name in chosen:

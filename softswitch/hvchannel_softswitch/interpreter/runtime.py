@@ -59,6 +59,11 @@ def pick(index: int, values: Sequence[T], otherwise: T | int = 0) -> T | int:
     return values[index] if 0 <= index < len(values) else otherwise
 
 
+def shorter(cut: int | None, length: int) -> int:
+    """Of several truncations the shortest holds."""
+    return length if cut is None or length < cut else cut
+
+
 def register_cell(cells: list[int], index: int) -> int:
     """A register's cell; 0 out of bounds."""
     return cells[index] if 0 <= index < len(cells) else 0
@@ -75,6 +80,7 @@ RUNTIME = {
         sat_cast,
         usat_cast,
         pick,
+        shorter,
         register_cell,
     )
 }

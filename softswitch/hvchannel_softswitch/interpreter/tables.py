@@ -5,27 +5,59 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from hvchannel_softswitch.engine import ActionCall, EntryKey, Exact, Lpm, Match, Optional, Range, Ternary
+from hvchannel_softswitch.engine import (
+    Action,
+    ActionCall,
+    EngineError,
+    EntryKey,
+    Exact,
+    Lpm,
+    Match,
+    Optional,
+    Range,
+    Ternary,
+)
 from hvchannel_softswitch.interpreter.meters import TwoRateMeter
+from hvchannel_softswitch.interpreter.validate import check_action, prefix_mask
 from hvchannel_softswitch.model import MatchKind, Table
+
+if TYPE_CHECKING:
+    from hvchannel_softswitch.interpreter.profiles import Target
 
 Values: TypeAlias = tuple[int, ...]
 """The values of a packet's keys, in the order of the table's keys."""
 
 
 class LiveEntry:
-    """An entry as packets see it: `action` is the action's place in the table's list, `args` its
-    arguments."""
+    """An entry as packets see it: `action` is the action's place in the table's list, `args` its arguments; in
+    a table with an action profile, `target` is the member or group that has the action. `hit` (its last packet,
+    or its insertion) and `timeout` are nanoseconds, kept where the table supports timeouts."""
 
-    __slots__ = ("action", "args", "bytes", "is_const", "key", "meter", "packets", "priority", "serial")
+    __slots__ = (
+        "action",
+        "args",
+        "bytes",
+        "hit",
+        "is_const",
+        "key",
+        "meter",
+        "notified",
+        "packets",
+        "priority",
+        "serial",
+        "target",
+        "timeout",
+    )
 
-    def __init__(self, key: EntryKey | None, action: int, args: Values, serial: int, is_const: bool) -> None:
+    def __init__(self, key: EntryKey | None, serial: int, *, is_const: bool) -> None:
         self.key = key
         self.priority = key.priority if key else 0
-        self.action = action
-        self.args = args
+        self.action = 0
+        self.args: Values = ()
+        self.target: Target | None = None
+        self.hit = self.notified = self.timeout = 0
         self.serial = serial
         self.is_const = is_const
         self.packets = 0
@@ -198,18 +230,13 @@ class RangeIndex:
     def add(self, entry: LiveEntry) -> None:
         """See Index."""
         assert entry.key is not None
-        bounds = tuple(_bounds(m, w) for m, w in zip(entry.key.matches, self._widths, strict=True))
-        self._rows.append((entry, bounds))
+        row = tuple(bounds(m, w) for m, w in zip(entry.key.matches, self._widths, strict=True))
+        self._rows.append((entry, row))
         self._rows.sort(key=lambda row: (-row[0].priority, row[0].serial))
 
     def remove(self, entry: LiveEntry) -> None:
         """See Index."""
         self._rows = [row for row in self._rows if row[0] is not entry]
-
-
-def prefix_mask(length: int, width: int) -> int:
-    """`length` ones, then zeros, `width` bits in all."""
-    return (1 << width) - (1 << (width - length))
 
 
 def value_and_mask(match: Match, width: int) -> tuple[int, int]:
@@ -227,7 +254,8 @@ def value_and_mask(match: Match, width: int) -> tuple[int, int]:
             raise AssertionError("a range is no mask")
 
 
-def _bounds(match: Match, width: int) -> tuple[int, int, int]:
+def bounds(match: Match, width: int) -> tuple[int, int, int]:
+    """Any match as (mask, low, high): it holds where `low <= value & mask <= high`."""
     if isinstance(match, Range):
         return (1 << width) - 1, match.low, match.high
     value, mask = value_and_mask(match, width)
@@ -253,27 +281,47 @@ class LiveTable:
         self.find = self.index.find
         self.serial = 0
         self.own_default = self.default = self.default_for(table.default_action)
-        for entry in table.const_entries or ():
-            self.insert(entry.key, entry.action, is_const=True)
+        for entry in table.entries:
+            self.insert(entry.key, entry.action, is_const=entry.is_const)
 
-    def default_for(self, call: ActionCall) -> LiveEntry:
+    def check(self, action: Action) -> None:
+        """Raises EngineError, naming what an entry of this table can hold."""
+        if not isinstance(action, ActionCall):
+            raise EngineError(f"table {self.table.name!r} has no action profile; its entries hold actions")
+        check_action(self.table, action)
+
+    def default_for(self, action: Action) -> LiveEntry:
         """An entry to serve as default."""
-        return LiveEntry(None, self.actions[call.name], call.args, 0, is_const=False)
+        entry = LiveEntry(None, 0, is_const=False)
+        self.bind(entry, action)
+        return entry
 
-    def call_of(self, entry: LiveEntry) -> ActionCall:
+    def bind(self, entry: LiveEntry, action: Action) -> None:
+        """Gives an entry its action, one that `check` lets through."""
+        assert isinstance(action, ActionCall)
+        entry.action, entry.args = self.actions[action.name], action.args
+
+    def release(self, entry: LiveEntry) -> None:
+        """The entry is no more."""
+
+    def action_of(self, entry: LiveEntry) -> Action:
         """The entry's action as the control plane says it."""
         return ActionCall(self.table.actions[entry.action].name, entry.args)
 
-    def insert(self, key: EntryKey, call: ActionCall, *, is_const: bool = False) -> None:
+    def insert(self, key: EntryKey, action: Action, *, is_const: bool = False) -> LiveEntry:
         """The key is not there yet."""
         self.serial += 1
-        entry = LiveEntry(key, self.actions[call.name], call.args, self.serial, is_const)
+        entry = LiveEntry(key, self.serial, is_const=is_const)
+        self.bind(entry, action)
         self.by_key[key] = entry
         self.index.add(entry)
+        return entry
 
     def delete(self, key: EntryKey) -> None:
         """The key is there."""
-        self.index.remove(self.by_key.pop(key))
+        entry = self.by_key.pop(key)
+        self.index.remove(entry)
+        self.release(entry)
 
 
 def _index_for(table: Table) -> Index:

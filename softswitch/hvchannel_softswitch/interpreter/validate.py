@@ -14,8 +14,7 @@ from hvchannel_softswitch.engine import (
     Range,
     Ternary,
 )
-from hvchannel_softswitch.interpreter.tables import prefix_mask
-from hvchannel_softswitch.model import MatchKind, Table, TableKey
+from hvchannel_softswitch.model import MatchKind, Table, TableKey, ValueSet
 
 _ACCEPTED: dict[MatchKind, tuple[type[Match], ...]] = {
     MatchKind.EXACT: (Exact,),
@@ -27,6 +26,11 @@ _ACCEPTED: dict[MatchKind, tuple[type[Match], ...]] = {
 }
 
 
+def prefix_mask(length: int, width: int) -> int:
+    """`length` ones, then zeros, `width` bits in all."""
+    return (1 << width) - (1 << (width - length))
+
+
 def check_key(table: Table, key: EntryKey) -> None:
     """Raises EngineError, naming the key and what it takes."""
     if len(key.matches) != len(table.keys):
@@ -35,32 +39,43 @@ def check_key(table: Table, key: EntryKey) -> None:
         accepted = _ACCEPTED[wanted.kind]
         if not isinstance(match, accepted):
             kinds = " or ".join(kind.__name__ for kind in accepted)
-            raise _refusal(table, wanted, f"it takes {kinds}, not {type(match).__name__}")
-        _check_match(table, wanted, match)
+            raise EngineError(f"{_named(wanted, table)}: it takes {kinds}, not {type(match).__name__}")
+        _check_match(_named(wanted, table), wanted.width, match)
 
 
-def _check_match(table: Table, key: TableKey, match: Match) -> None:
-    full = (1 << key.width) - 1
+def check_member(value_set: ValueSet, member: tuple[Match, ...]) -> None:
+    """Raises EngineError, naming the key and what it takes. A member matches a key in any way."""
+    name, widths = value_set.name, value_set.widths
+    if len(member) != len(widths):
+        raise EngineError(f"value set {name!r} has {len(widths)} keys, the member {len(member)}")
+    for number, (match, width) in enumerate(zip(member, widths, strict=True)):
+        _check_match(f"key {number} of value set {name!r}", width, match)
+
+
+def _check_match(what: str, width: int, match: Match) -> None:
+    full = (1 << width) - 1
     match match:
-        case Lpm(prefix_len=length) if not 0 <= length <= key.width:
-            raise _refusal(table, key, f"it takes prefixes of 0 to {key.width} bits, not {length}")
-        case Lpm(value=value, prefix_len=length) if value & ~prefix_mask(length, key.width):
-            raise _refusal(table, key, f"bits set after the prefix of {length} bits: {value:#x}")
+        case Lpm(prefix_len=length) if not 0 <= length <= width:
+            raise _refusal(what, f"it takes prefixes of 0 to {width} bits, not {length}")
+        case Lpm(value=value, prefix_len=length) if value & ~prefix_mask(length, width):
+            raise _refusal(what, f"bits set after the prefix of {length} bits: {value:#x}")
         case Ternary(value=value, mask=mask) if value & ~mask or not 0 <= mask <= full:
-            why = (
-                f"value {value:#x} goes beyond mask {mask:#x}, or the mask beyond the key's {key.width} bits"
-            )
-            raise _refusal(table, key, why)
+            why = f"value {value:#x} goes beyond mask {mask:#x}, or the mask beyond the key's {width} bits"
+            raise _refusal(what, why)
         case Range(low=low, high=high) if not 0 <= low <= high <= full:
-            raise _refusal(table, key, f"it takes a range within 0 and {full:#x}, not {low:#x} to {high:#x}")
+            raise _refusal(what, f"it takes a range within 0 and {full:#x}, not {low:#x} to {high:#x}")
         case Exact(value=value) | Optional(value=int(value)) if not 0 <= value <= full:
-            raise _refusal(table, key, f"it has {key.width} bits, too few for {value:#x}")
+            raise _refusal(what, f"it has {width} bits, too few for {value:#x}")
         case _:
             return
 
 
-def _refusal(table: Table, key: TableKey, why: str) -> EngineError:
-    return EngineError(f"key {key.name!r} of table {table.name!r}: {why}")
+def _refusal(what: str, why: str) -> EngineError:
+    return EngineError(f"{what}: {why}")
+
+
+def _named(key: TableKey, table: Table) -> str:
+    return f"key {key.name!r} of table {table.name!r}"
 
 
 def check_action(table: Table, call: ActionCall) -> None:

@@ -6,15 +6,15 @@
     [(key.name, key.width, key.kind) for key in table.keys], [action.name for action in table.actions]
 
 `load` is the only way in and checks everything: what it lets through, an engine can run. It refuses, each
-time with the place and what would do: action profiles and selectors, multicast, clone, resubmit, recirculate,
-parser value sets, fields of variable length, stacks of header unions, loops in actions, other architectures
-than v1model.
+time with the place and what would do, what simple_switch (v1model) does not have: other architectures, extern
+objects, primitives in the deparser.
 """
 
 from hvchannel_softswitch.model.errors import MalformedProgram, ProgramError, UnsupportedProgram
 from hvchannel_softswitch.model.load import load
 from hvchannel_softswitch.model.program import (
     Action,
+    ActionProfile,
     Counter,
     LearnList,
     MatchKind,
@@ -26,10 +26,12 @@ from hvchannel_softswitch.model.program import (
     Register,
     Table,
     TableKey,
+    ValueSet,
 )
 
 __all__ = [
     "Action",
+    "ActionProfile",
     "Counter",
     "LearnList",
     "MalformedProgram",
@@ -44,5 +46,6 @@ __all__ = [
     "Table",
     "TableKey",
     "UnsupportedProgram",
+    "ValueSet",
     "load",
 ]

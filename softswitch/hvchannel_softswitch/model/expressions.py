@@ -82,6 +82,23 @@ class StackElement:
 
 
 @dataclass(frozen=True, slots=True)
+class UnionRef:
+    """A header union, or with an index the one at that place of a stack of them: `members` are then the stacks
+    of each member. Nothing but `load_expressions` sees it: what is done to a union is spelled out for its
+    members."""
+
+    members: tuple[str, ...]
+    index: Expression | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnionStackRef:
+    """A stack of header unions, by the stacks of each member. See UnionRef."""
+
+    stacks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ElementField:
     """A field of a header that is known by a computed index only."""
 
@@ -175,6 +192,8 @@ Expression: TypeAlias = (
     | HeaderRef
     | StackRef
     | StackElement
+    | UnionRef
+    | UnionStackRef
     | ElementField
     | LastField
     | LastIndex

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import functools
 from enum import Enum
 
 from hvchannel_softswitch.model import expressions as ex
-from hvchannel_softswitch.model.headers import HeaderType
+from hvchannel_softswitch.model.headers import MAX_BITS, HeaderStack, HeaderType
 from hvchannel_softswitch.model.reader import Place
 from hvchannel_softswitch.model.scope import Scope, field_type, look_up
 
@@ -17,11 +18,17 @@ _ORDER_OPS = ("<", "<=", ">", ">=")
 _EQUALITY_OPS = ("==", "!=")
 _LOGIC_OPS = ("and", "or")
 _UNARY_OPS = ("~", "not", "d2b", "b2d", "valid", "valid_union", "last_stack_index", "size_stack")
-_OTHER_OPS = ("?", "dereference_header_stack", "access_field")
+_OTHER_OPS = (
+    "?",
+    "dereference_header_stack",
+    "dereference_union_stack",
+    "access_field",
+    "access_union_header",
+)
 SUPPORTED_OPS = ", ".join((*_NUMBER_OPS, *_ORDER_OPS, *_EQUALITY_OPS, *_LOGIC_OPS, *_UNARY_OPS, *_OTHER_OPS))
 SUPPORTED_TYPES = (
-    "field, hexstr, bool, header, header_stack, stack_field, expression, register, local, runtime_data, "
-    "lookahead"
+    "field, hexstr, bool, header, header_stack, header_union, header_union_stack, stack_field, "
+    "union_stack_field, expression, register, local, runtime_data, lookahead"
 )
 
 
@@ -32,6 +39,8 @@ class Kind(Enum):
     BOOLEAN = "a boolean"
     HEADER = "a header"
     STACK = "a header stack"
+    UNION = "a header union"
+    UNION_STACK = "a stack of header unions"
 
 
 def kind_of(expression: ex.Expression) -> Kind:
@@ -49,6 +58,10 @@ def kind_of(expression: ex.Expression) -> Kind:
             return Kind.HEADER
         case ex.StackRef():
             return Kind.STACK
+        case ex.UnionRef():
+            return Kind.UNION
+        case ex.UnionStackRef():
+            return Kind.UNION_STACK
         case _:
             return Kind.NUMBER
 
@@ -77,11 +90,39 @@ def load_stack(place: Place, scope: Scope) -> str:
     return stack.name
 
 
+def load_union(place: Place, scope: Scope) -> ex.UnionRef:
+    """An expression that yields a header union."""
+    union = _of_kind(place, scope, Kind.UNION)
+    assert isinstance(union, ex.UnionRef)
+    return union
+
+
+def load_union_stack(place: Place, scope: Scope) -> tuple[str, ...]:
+    """A stack of header unions, as the stacks of each member."""
+    stack = _of_kind(place, scope, Kind.UNION_STACK)
+    assert isinstance(stack, ex.UnionStackRef)
+    return stack.stacks
+
+
+def load_stacks(place: Place, scope: Scope) -> tuple[str, ...]:
+    """A header stack, or a stack of header unions as the stacks of each member."""
+    if kind_of(load_expression(place, scope)) is Kind.UNION_STACK:
+        return load_union_stack(place, scope)
+    return (load_stack(place, scope),)
+
+
 def load_lvalue(place: Place, scope: Scope) -> ex.FieldRef | ex.ElementField:
     """Something a number can be stored to."""
     target = load_expression(place, scope)
     if not isinstance(target, ex.FieldRef | ex.ElementField):
         place.unsupported("storing to this", "a field of a header, of metadata or of a stack's element")
+    header_type = (
+        scope.headers[target.header].type
+        if isinstance(target, ex.FieldRef)
+        else scope.stacks[target.element.stack].type
+    )
+    if header_type.field(target.field).varbit:
+        place.unsupported(f"storing a number to {target.field!r}, a varbit", "assign_VL from another varbit")
     return target
 
 
@@ -114,6 +155,15 @@ def load_expression(place: Place, scope: Scope) -> ex.Expression:
             return ex.HeaderRef(scope.header(value).name)
         case "header_stack":
             return ex.StackRef(scope.stack(value).name)
+        case "header_union":
+            return ex.UnionRef(look_up(scope.unions, value, "header union"))
+        case "header_union_stack":
+            return ex.UnionStackRef(look_up(scope.union_stacks, value, "stack of header unions"))
+        case "union_stack_field":
+            stack_place, member_place, field_place = value.tuple_of(3)
+            stack = union_member(stack_place, member_place, scope)
+            found = field_type(stack.type, field_place)
+            return ex.LastField(stack.name, found.name, found.width, found.signed)
         case "stack_field":
             stack_place, field_place = value.tuple_of(2)
             stack = scope.stack(stack_place)
@@ -130,7 +180,7 @@ def load_expression(place: Place, scope: Scope) -> ex.Expression:
             return ex.RegisterCell(register.name, load_number(index_place, scope), register.width)
         case "lookahead":
             offset, width = value.tuple_of(2)
-            return ex.Lookahead(offset.natural(), width.natural())
+            return ex.Lookahead(offset.up_to(MAX_BITS, "bits"), width.up_to(MAX_BITS, "bits"))
         case _:
             return place.unsupported(f"value type {kind!r}", SUPPORTED_TYPES)
 
@@ -163,11 +213,11 @@ def _unary(op: str, right: Place, scope: Scope) -> ex.Expression:
         case "valid":
             return ex.Valid(load_header(right, scope))
         case "valid_union":
-            return ex.AnyValid(look_up(scope.unions, right.at("value"), "header union"))
+            return _valid_union(load_union(right, scope))
         case "last_stack_index":
-            return ex.LastIndex(load_stack(right, scope))
+            return ex.LastIndex(load_stacks(right, scope)[0])
         case "size_stack":
-            return ex.StackSize(load_stack(right, scope))
+            return ex.StackSize(load_stacks(right, scope)[0])
         case "not" | "b2d":
             return ex.Unary(op, load_boolean(right, scope))
         case _:
@@ -178,9 +228,9 @@ def _binary(op: str, here: Place, left: Place, right: Place, scope: Scope) -> ex
     if op in _NUMBER_OPS:
         operand = load_number(right, scope)
         if op in ("two_comp_mod", "sat_cast", "usat_cast") and not (
-            isinstance(operand, ex.Const) and operand.value > 0
+            isinstance(operand, ex.Const) and 0 < operand.value <= MAX_BITS
         ):
-            here.unsupported("a width that is not a positive constant", "constants, as p4c emits them")
+            here.unsupported("a width that is not a constant of 1 to 65536", "constants, as p4c emits them")
         return ex.Binary(op, load_number(left, scope), operand)
     if op in _ORDER_OPS:
         return ex.Binary(op, load_number(left, scope), load_number(right, scope))
@@ -190,8 +240,10 @@ def _binary(op: str, here: Place, left: Place, right: Place, scope: Scope) -> ex
         first, second = load_expression(left, scope), load_expression(right, scope)
         if kind_of(first) is not kind_of(second):
             here.malformed(f"compares {kind_of(first).value} with {kind_of(second).value}")
-        if kind_of(first) is Kind.STACK:
-            here.unsupported("comparing header stacks", "comparing numbers, booleans, headers")
+        if isinstance(first, ex.UnionRef) and isinstance(second, ex.UnionRef):
+            return _equal_unions(op, here, first, second)
+        if kind_of(first) in (Kind.STACK, Kind.UNION_STACK):
+            here.unsupported("comparing stacks", "comparing numbers, booleans, headers, header unions")
         return ex.Binary(op, first, second)
     if op == "?":
         first, second = load_expression(left, scope), load_expression(right, scope)
@@ -200,13 +252,20 @@ def _binary(op: str, here: Place, left: Place, right: Place, scope: Scope) -> ex
         return ex.Conditional(load_boolean(here.at("cond"), scope), first, second)
     if op == "dereference_header_stack":
         return ex.StackElement(load_stack(left, scope), load_number(right, scope))
+    if op == "dereference_union_stack":
+        return ex.UnionRef(load_union_stack(left, scope), load_number(right, scope))
+    if op == "access_union_header":
+        union, number = load_union(left, scope), _place_in(right, scope)
+        if number >= len(union.members):
+            here.malformed(f"the header union has no member number {number}")
+        return union_headers(union)[number]
     if op == "access_field":
         return _access_field(here, left, right, scope)
     return here.unsupported("it is not implemented", SUPPORTED_OPS)
 
 
 def _access_field(here: Place, left: Place, right: Place, scope: Scope) -> ex.Expression:
-    element, index = load_header(left, scope), right.natural()
+    element, index = load_header(left, scope), _place_in(right, scope)
     header_type = type_of(element, scope)
     if index >= len(header_type.fields):
         here.malformed(f"header type {header_type.name!r} has no field number {index}")
@@ -214,6 +273,46 @@ def _access_field(here: Place, left: Place, right: Place, scope: Scope) -> ex.Ex
     if isinstance(element, ex.StackElement):
         return ex.ElementField(element, field.name, field.width, field.signed)
     return ex.FieldRef(element.name, field.name, field.width, field.signed)
+
+
+def _place_in(place: Place, scope: Scope) -> int:
+    """The number of a field or a member: bare, or as a constant."""
+    if not isinstance(place.value, dict):
+        return place.natural()
+    constant = load_number(place, scope)
+    if not isinstance(constant, ex.Const) or constant.value < 0:
+        place.malformed("expected the number of a field or member, a constant")
+    return constant.value
+
+
+def union_headers(union: ex.UnionRef) -> tuple[ex.HeaderRef | ex.StackElement, ...]:
+    """The members of a union."""
+    if union.index is None:
+        return tuple(ex.HeaderRef(member) for member in union.members)
+    return tuple(ex.StackElement(member, union.index) for member in union.members)
+
+
+def union_member(stack: Place, member: Place, scope: Scope) -> HeaderStack:
+    """The stack of one member, by its name, of a stack of header unions."""
+    stacks = look_up(scope.union_stacks, stack, "stack of header unions")
+    by_name = {name.rpartition(".")[2]: scope.stacks[name] for name in stacks}
+    return look_up(by_name, member, "member of the header union")
+
+
+def _valid_union(union: ex.UnionRef) -> ex.Expression:
+    if union.index is None:
+        return ex.AnyValid(union.members)
+    valid: list[ex.Expression] = [ex.Valid(header) for header in union_headers(union)]
+    return functools.reduce(lambda left, right: ex.Binary("or", left, right), valid)
+
+
+def _equal_unions(op: str, here: Place, first: ex.UnionRef, second: ex.UnionRef) -> ex.Expression:
+    if len(first.members) != len(second.members):
+        here.malformed("compares header unions of different types")
+    pairs = zip(union_headers(first), union_headers(second), strict=True)
+    same: list[ex.Expression] = [ex.Binary("==", left, right) for left, right in pairs]
+    equal = functools.reduce(lambda left, right: ex.Binary("and", left, right), same)
+    return equal if op == "==" else ex.Unary("not", equal)
 
 
 def type_of(header: ex.HeaderRef | ex.StackElement, scope: Scope) -> HeaderType:

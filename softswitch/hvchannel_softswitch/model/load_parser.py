@@ -6,19 +6,32 @@ from __future__ import annotations
 from hvchannel_softswitch.model import expressions as ex
 from hvchannel_softswitch.model import statements as st
 from hvchannel_softswitch.model.graph import order_of
+from hvchannel_softswitch.model.headers import HeaderType
 from hvchannel_softswitch.model.load_expressions import (
     load_boolean,
     load_expression,
     load_lvalue,
     load_number,
+    union_member,
     width_of,
 )
 from hvchannel_softswitch.model.load_statements import load_primitive
-from hvchannel_softswitch.model.program import NO_MATCH, Case, KeyPart, Parser, ParseState
+from hvchannel_softswitch.model.program import (
+    NO_MATCH,
+    Case,
+    KeyPart,
+    Parser,
+    ParseState,
+    ValueSet,
+    ValueSetCase,
+)
 from hvchannel_softswitch.model.reader import Place, choices
-from hvchannel_softswitch.model.scope import Scope
+from hvchannel_softswitch.model.scope import Scope, look_up
 
-_SUPPORTED_OPS = "extract (regular, stack), set, verify, advance, shift, primitive"
+UNSIZED = 1024
+"""The size of a value set whose program does not say: p4c has always said."""
+
+_SUPPORTED_OPS = "extract, extract_VL (regular, stack, union_stack), set, verify, advance, shift, primitive"
 
 
 def load_parser(root: Place, scope: Scope) -> Parser:
@@ -27,12 +40,13 @@ def load_parser(root: Place, scope: Scope) -> Parser:
     if len(parsers) != 1:
         root.unsupported(f"{len(parsers)} parsers", "one parser")
     place = parsers[0]
-    vsets = root.objects("parse_vsets", "parser value set")
-    if vsets:
-        vsets[0].unsupported("parser value sets", "select on constants, masks and ranges of them")
+    for vset in root.objects("parse_vsets", "parser value set"):
+        name, width, size = vset.at("name").string(), vset.at("compressed_bitwidth"), vset.maybe("max_size")
+        scope.value_sets[name] = ValueSet(name, (width.natural(),), size.natural() if size else UNSIZED)
+    used: set[str] = set()
     states = {}
     for item in place.objects("parse_states", "parser state"):
-        state = _state(item, scope)
+        state = _state(item, scope, used)
         states[state.name] = state
     first_place = place.maybe("init_state")
     first = first_place.string() if first_place else None
@@ -53,14 +67,30 @@ def _successors(state: ParseState) -> list[str]:
     return [name for name in nexts if name is not None and name != NO_MATCH]
 
 
-def _state(place: Place, scope: Scope) -> ParseState:
+def _value_set(place: Place, key: tuple[KeyPart, ...], scope: Scope, used: set[str]) -> str:
+    """The value set of a transition; its members are matched with the state's key, field by field."""
+    value_set = look_up(scope.value_sets, place.at("value"), "parser value set")
+    if place.maybe("mask") is not None:
+        place.unsupported("a mask on a parser value set", "no mask, as p4c emits them")
+    widths = tuple(part.width for part in key)
+    known = value_set.widths if value_set.name in used else (sum(value_set.widths),)
+    if widths != known and (value_set.name in used or (sum(widths),) != known):
+        place.malformed(
+            f"parser value set {value_set.name!r} has keys of {known} bits, the state of {widths}"
+        )
+    scope.value_sets[value_set.name] = ValueSet(value_set.name, widths, value_set.size)
+    used.add(value_set.name)
+    return value_set.name
+
+
+def _state(place: Place, scope: Scope, used: set[str]) -> ParseState:
     ops: list[st.ParserOp] = []
     for number, item in enumerate(place.at("parser_ops").items("item")):
         item.where = f"{place.where}, operation {number}"
         ops += _operation(item, scope)
     key = tuple(_key_part(item, scope) for item in place.at("transition_key").items("item"))
     bits = sum(part.bits for part in key)
-    cases: list[Case] = []
+    cases: list[Case | ValueSetCase] = []
     default: str | None = NO_MATCH if key else None
     for item in place.at("transitions").items("item"):
         target = item.maybe("next_state")
@@ -69,10 +99,13 @@ def _state(place: Place, scope: Scope) -> ParseState:
         if (kind is not None and kind.value == "default") or item.at("value").value == "default":
             default = following
             break
-        if kind is not None and kind.value != "hexstr":
-            item.unsupported(f"transition type {kind.value!r}", "default, hexstr")
         if not key:
             item.malformed("a transition on a value, but the state has no transition_key")
+        if kind is not None and kind.value == "parse_vset":
+            cases.append(ValueSetCase(_value_set(item, key, scope, used), following))
+            continue
+        if kind is not None and kind.value != "hexstr":
+            item.unsupported(f"transition type {kind.value!r}", "default, hexstr, parse_vset")
         full = (1 << bits) - 1
         mask_place = item.maybe("mask")
         mask = mask_place.hexadecimal() & full if mask_place else full
@@ -85,7 +118,7 @@ def _key_part(place: Place, scope: Scope) -> KeyPart:
     width = width_of(source)
     if width is None:
         place.unsupported("a computed value as transition_key", "field, stack_field, lookahead")
-    return KeyPart(source, (width + 7) // 8 * 8)
+    return KeyPart(source, width, (width + 7) // 8 * 8)
 
 
 def _operation(place: Place, scope: Scope) -> tuple[st.ParserOp, ...]:
@@ -93,14 +126,24 @@ def _operation(place: Place, scope: Scope) -> tuple[st.ParserOp, ...]:
     here = Place(place.value, f"{place.where}: {op!r}")
     for number, param in enumerate(params):
         param.where = f"{here.where}, parameter {number}"
-    expected = {"extract": 1, "set": 2, "verify": 2, "advance": 1, "shift": 1, "primitive": 1}.get(op)
+    expected = {
+        "extract": 1,
+        "extract_VL": 2,
+        "set": 2,
+        "verify": 2,
+        "advance": 1,
+        "shift": 1,
+        "primitive": 1,
+    }.get(op)
     if expected is None:
         here.unsupported("this parser operation is not implemented", _SUPPORTED_OPS)
     if len(params) != expected:
         here.malformed(f"expected {expected} parameters, found {len(params)}")
     match op:
         case "extract":
-            return (_extract(params[0], scope),)
+            return (_extract(params[0], None, scope),)
+        case "extract_VL":
+            return (_extract(params[0], load_number(params[1], scope), scope),)
         case "set":
             return (st.Assign(load_lvalue(params[0], scope), load_number(params[1], scope)),)
         case "verify":
@@ -116,19 +159,27 @@ def _operation(place: Place, scope: Scope) -> tuple[st.ParserOp, ...]:
             return statements
 
 
-def _extract(place: Place, scope: Scope) -> st.ParserOp:
+def _extract(place: Place, varbit: ex.Expression | None, scope: Scope) -> st.ParserOp:
     kind, value = place.at("type").string(), place.at("value")
     if kind == "regular":
         header = scope.header(value)
-        _whole_bytes(place, header.name, header.type.width)
-        return st.Extract(header.name)
+        _extractable(place, header.name, header.type, varbit)
+        return st.Extract(header.name, varbit)
     if kind == "stack":
         stack = scope.stack(value)
-        _whole_bytes(place, stack.name, stack.type.width)
-        return st.ExtractNext(stack.name)
-    return place.unsupported(f"extraction to a {kind!r}", "regular, stack")
+    elif kind == "union_stack":
+        stack_place, member_place = value.tuple_of(2)
+        stack = union_member(stack_place, member_place, scope)
+    else:
+        return place.unsupported(f"extraction to a {kind!r}", "regular, stack, union_stack")
+    _extractable(place, stack.name, stack.type, varbit)
+    return st.ExtractNext(stack.name, varbit)
 
 
-def _whole_bytes(place: Place, name: str, width: int) -> None:
-    if width % 8:
-        place.malformed(f"header {name!r} has {width} bits, not a whole number of bytes")
+def _extractable(place: Place, name: str, header_type: HeaderType, varbit: ex.Expression | None) -> None:
+    if header_type.width % 8:
+        place.malformed(f"header {name!r} has {header_type.width} bits, not a whole number of bytes")
+    if varbit is not None and header_type.varbit is None:
+        place.malformed(f"header {name!r} has no varbit field to extract by a length")
+    if varbit is None and header_type.varbit is not None:
+        place.unsupported(f"header {name!r} has a varbit field and no length for it", "extract_VL")

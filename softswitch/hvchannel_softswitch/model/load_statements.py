@@ -8,13 +8,18 @@ from typing import TypeAlias
 
 from hvchannel_softswitch.model import expressions as ex
 from hvchannel_softswitch.model import statements as st
+from hvchannel_softswitch.model.headers import MAX_BITS
 from hvchannel_softswitch.model.load_expressions import (
     load_expression,
     load_header,
     load_lvalue,
     load_number,
     load_stack,
+    load_stacks,
+    load_union,
+    load_union_stack,
     type_of,
+    union_headers,
 )
 from hvchannel_softswitch.model.program import Action, Param
 from hvchannel_softswitch.model.reader import Place
@@ -22,15 +27,13 @@ from hvchannel_softswitch.model.scope import Scope, look_up
 
 _Reader: TypeAlias = Callable[[list[Place], Scope], tuple[st.Statement, ...]]
 
-MULTICAST = "mcast_grp"
-
 
 def load_actions(root: Place, scope: Scope) -> None:
     """Fills the scope's actions, by id."""
     for place in root.objects("actions", "action"):
         name, ident = place.at("name").string(), place.at("id").integer()
         params = tuple(
-            Param(item.at("name").string(), item.at("bitwidth").natural())
+            Param(item.at("name").string(), item.at("bitwidth").up_to(MAX_BITS, "bits"))
             for item in place.at("runtime_data").items("parameter")
         )
         scope.params = params
@@ -50,16 +53,13 @@ def load_actions(root: Place, scope: Scope) -> None:
 
 def _resolve_jumps(body: list[st.Statement], starts: list[int], place: Place) -> tuple[st.Statement, ...]:
     resolved: list[st.Statement] = []
-    for position, statement in enumerate(body):
+    for statement in body:
         if not isinstance(statement, st.Jump):
             resolved.append(statement)
             continue
         if statement.target >= len(starts):
             place.malformed(f"jump to primitive {statement.target} of {len(starts) - 1}")
-        target = starts[statement.target]
-        if target <= position:
-            place.unsupported("a jump backwards (a loop in an action)", "jumps forward (if, else, return)")
-        resolved.append(st.Jump(target, statement.condition))
+        resolved.append(st.Jump(starts[statement.target], statement.condition))
     return tuple(resolved)
 
 
@@ -82,13 +82,14 @@ def load_primitive(place: Place, scope: Scope) -> tuple[st.Statement, ...]:
 
 
 def _assign(params: list[Place], scope: Scope) -> tuple[st.Statement, ...]:
-    return (_store(params[0], load_lvalue(params[0], scope), load_number(params[1], scope), scope),)
+    return (st.Assign(load_lvalue(params[0], scope), load_number(params[1], scope)),)
 
 
-def _store(place: Place, target: st.LValue, value: ex.Expression, scope: Scope) -> st.Statement:
-    if target == scope.standard.get(MULTICAST) and value != ex.Const(0):
-        place.unsupported(f"multicast (assigning {MULTICAST!r})", "unicast by egress_spec")
-    return st.Assign(target, value)
+def _assign_varbit(params: list[Place], scope: Scope) -> tuple[st.Statement, ...]:
+    target, value = (scope.varbit(param.at("value")) for param in params)
+    if value.width > target.width:
+        params[0].malformed(f"copies a varbit<{value.width}> to a varbit<{target.width}>")
+    return (st.AssignVarbit(target, value),)
 
 
 def _computed(op: str) -> _Reader:
@@ -97,7 +98,7 @@ def _computed(op: str) -> _Reader:
     def read(params: list[Place], scope: Scope) -> tuple[st.Statement, ...]:
         target = load_lvalue(params[0], scope)
         value = ex.Binary(op, load_number(params[1], scope), load_number(params[2], scope))
-        return (_store(params[0], target, value, scope),)
+        return (st.Assign(target, value),)
 
     return read
 
@@ -107,7 +108,7 @@ def _accumulated(op: str) -> _Reader:
 
     def read(params: list[Place], scope: Scope) -> tuple[st.Statement, ...]:
         target = load_lvalue(params[0], scope)
-        return (_store(params[0], target, ex.Binary(op, target, load_number(params[1], scope)), scope),)
+        return (st.Assign(target, ex.Binary(op, target, load_number(params[1], scope))),)
 
     return read
 
@@ -131,13 +132,20 @@ def _assign_stack(params: list[Place], scope: Scope) -> tuple[st.Statement, ...]
 
 
 def _assign_union(params: list[Place], scope: Scope) -> tuple[st.Statement, ...]:
-    target = look_up(scope.unions, params[0].at("value"), "header union")
-    value = look_up(scope.unions, params[1].at("value"), "header union")
-    if len(target) != len(value):
+    target, value = load_union(params[0], scope), load_union(params[1], scope)
+    if len(target.members) != len(value.members):
         params[0].malformed("the header unions differ in size")
     return tuple(
-        st.AssignHeader(ex.HeaderRef(a), ex.HeaderRef(b)) for a, b in zip(target, value, strict=True)
+        st.AssignHeader(a, b) for a, b in zip(union_headers(target), union_headers(value), strict=True)
     )
+
+
+def _assign_union_stack(params: list[Place], scope: Scope) -> tuple[st.Statement, ...]:
+    target, value = load_union_stack(params[0], scope), load_union_stack(params[1], scope)
+    sizes = [[len(scope.stacks[stack].headers) for stack in stacks] for stacks in (target, value)]
+    if sizes[0] != sizes[1]:
+        params[0].malformed("the stacks of header unions differ in size")
+    return tuple(st.AssignStack(a, b) for a, b in zip(target, value, strict=True))
 
 
 def _set_valid(params: list[Place], scope: Scope) -> tuple[st.Statement, ...]:
@@ -156,11 +164,13 @@ def _constant(place: Place, scope: Scope, what: str) -> int:
 
 
 def _push(params: list[Place], scope: Scope) -> tuple[st.Statement, ...]:
-    return (st.PushFront(load_stack(params[0], scope), _constant(params[1], scope, "a count")),)
+    count = _constant(params[1], scope, "a count")
+    return tuple(st.PushFront(stack, count) for stack in load_stacks(params[0], scope))
 
 
 def _pop(params: list[Place], scope: Scope) -> tuple[st.Statement, ...]:
-    return (st.PopFront(load_stack(params[0], scope), _constant(params[1], scope, "a count")),)
+    count = _constant(params[1], scope, "a count")
+    return tuple(st.PopFront(stack, count) for stack in load_stacks(params[0], scope))
 
 
 def _jump(params: list[Place], scope: Scope) -> tuple[st.Statement, ...]:
@@ -232,6 +242,26 @@ def _truncate(params: list[Place], scope: Scope) -> tuple[st.Statement, ...]:
     return (st.Truncate(load_number(params[0], scope)),)
 
 
+def _field_list(place: Place, scope: Scope) -> int:
+    ident = _constant(place, scope, "a field list")
+    if ident and ident not in scope.field_lists:
+        known = ", ".join(map(str, sorted(scope.field_lists))) or "none"
+        place.malformed(f"no field list has the id {ident} (there are: {known})")
+    return ident
+
+
+def _clone(params: list[Place], scope: Scope) -> tuple[st.Statement, ...]:
+    return (st.Clone(load_number(params[0], scope), _field_list(params[1], scope)),)
+
+
+def _resubmit(params: list[Place], scope: Scope) -> tuple[st.Statement, ...]:
+    return (st.Resubmit(_field_list(params[0], scope)),)
+
+
+def _recirculate(params: list[Place], scope: Scope) -> tuple[st.Statement, ...]:
+    return (st.Recirculate(_field_list(params[0], scope)),)
+
+
 def _always(statement: st.Statement | None) -> _Reader:
     return lambda _params, _scope: () if statement is None else (statement,)
 
@@ -252,7 +282,10 @@ _PRIMITIVES: dict[str, tuple[int, _Reader]] = {
     "copy_header": (2, _assign_header),
     "assign_header_stack": (2, _assign_stack),
     "assign_union": (2, _assign_union),
+    "assign_union_stack": (2, _assign_union_stack),
+    "assign_VL": (2, _assign_varbit),
     "add_header": (1, _set_valid),
+    "add_header_fast": (1, _set_valid),
     "remove_header": (1, _set_invalid),
     "push": (2, _push),
     "pop": (2, _pop),
@@ -273,4 +306,8 @@ _PRIMITIVES: dict[str, tuple[int, _Reader]] = {
     "assert": (1, _check("assert")),
     "assume": (1, _check("assume")),
     "truncate": (1, _truncate),
+    "clone_ingress_pkt_to_egress": (2, _clone),
+    "clone_egress_pkt_to_egress": (2, _clone),
+    "resubmit": (1, _resubmit),
+    "recirculate": (1, _recirculate),
 }

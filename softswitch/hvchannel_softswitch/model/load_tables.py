@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from hvchannel_softswitch.engine import ActionCall, Entry, EntryKey, Exact, Lpm, Match, Range, Ternary
+from hvchannel_softswitch.engine import ActionCall
 from hvchannel_softswitch.model import expressions as ex
 from hvchannel_softswitch.model.graph import order_of
+from hvchannel_softswitch.model.load_entries import load_entries
 from hvchannel_softswitch.model.load_expressions import load_boolean, load_expression, width_of
 from hvchannel_softswitch.model.program import (
     Action,
@@ -97,9 +98,7 @@ def _conditional(place: Place, scope: Scope) -> Conditional:
 
 def _table(place: Place, scope: Scope) -> Table:
     name = place.at("name").string()
-    kind = place.maybe("type")
-    if kind is not None and kind.string() != "simple":
-        place.unsupported(f"table type {kind.value!r} (action profiles and selectors)", "simple")
+    profile = _profile(place, scope)
     keys = tuple(_key(item, scope) for item in place.at("key").items("item"))
     if sum(key.kind is MatchKind.LPM for key in keys) > 1:
         place.malformed("more than one lpm key")
@@ -121,6 +120,9 @@ def _table(place: Place, scope: Scope) -> Table:
     if default not in actions:
         actions.append(default)
     entries = place.maybe("entries")
+    initial = None if entries is None else load_entries(entries, keys, actions)
+    if profile is not None and initial is not None:
+        place.unsupported("entries in a table with an action profile", "entries of the control plane")
     counters = place.maybe("with_counters")
     meter = place.maybe("direct_meters")
     if meter is not None and meter.string() not in scope.meters:
@@ -136,13 +138,30 @@ def _table(place: Place, scope: Scope) -> Table:
         max_size=max_size.natural() if max_size else 1024,
         default_action=ActionCall(default.name, args),
         default_const=default_const,
-        const_entries=None if entries is None else _entries(entries, keys, actions),
+        entries=initial or (),
+        const_entries=initial,
+        profile=profile,
         with_counters=counters is not None and counters.boolean(),
         direct_counter=direct,
         direct_meter=meter.string() if meter else None,
         support_timeout=timeout is not None and timeout.boolean(),
         next=_next_of_table(place, actions),
     )
+
+
+def _profile(place: Place, scope: Scope) -> str | None:
+    """The action profile of a table of type indirect or indirect_ws (with selector)."""
+    kind_place = place.maybe("type")
+    kind = kind_place.string() if kind_place else "simple"
+    if kind not in ("simple", "indirect", "indirect_ws"):
+        place.unsupported(f"table type {kind!r}", "simple, indirect, indirect_ws")
+    if kind == "simple":
+        return None
+    profile = look_up(scope.profiles, place.at("action_profile"), "action profile")
+    if profile.selector != (kind == "indirect_ws"):
+        has = "a" if profile.selector else "no"
+        place.malformed(f"its type is {kind!r}, but action profile {profile.name!r} has {has} selector")
+    return profile.name
 
 
 def _actions(place: Place, scope: Scope) -> list[Action]:
@@ -189,54 +208,3 @@ def _key(place: Place, scope: Scope) -> TableKey:
         source = ex.Binary("&", source, ex.Const(bits))
     name = place.maybe("name")
     return TableKey(name.string() if name else ".".join(map(str, target.value)), width, match_kind, source)
-
-
-def _entries(place: Place, keys: tuple[TableKey, ...], actions: list[Action]) -> tuple[Entry, ...]:
-    read: list[tuple[tuple[Match, ...], int, ActionCall]] = []
-    by_id = {action.id: action for action in actions}
-    for item in place.items("entry"):
-        matches = item.at("match_key").items("key")
-        if len(matches) != len(keys):
-            item.malformed(f"{len(matches)} matches for {len(keys)} keys")
-        call = item.at("action_entry")
-        action = by_id.get(call.at("action_id").integer())
-        if action is None:
-            call.malformed(f"action {call.value['action_id']} is not one of the table's")
-        args = tuple(arg.hexadecimal() for arg in call.at("action_data").items("item"))
-        if len(args) != len(action.params):
-            call.malformed(f"action {action.name!r} has {len(action.params)} parameters, not {len(args)}")
-        priority = item.maybe("priority")
-        read.append(
-            (
-                tuple(_match(match, key) for match, key in zip(matches, keys, strict=True)),
-                priority.integer() if priority else 0,
-                ActionCall(action.name, args),
-            )
-        )
-    # In the JSON a small priority wins, in P4Runtime a large one: turned round, the last entry gets 1.
-    lowest = max((priority for _, priority, _ in read), default=0)
-    ordered = any(key.kind in (MatchKind.TERNARY, MatchKind.RANGE, MatchKind.OPTIONAL) for key in keys)
-    return tuple(
-        Entry(EntryKey(matches, lowest + 1 - priority if ordered else 0), call, is_const=True)
-        for matches, priority, call in read
-    )
-
-
-def _match(place: Place, key: TableKey) -> Match:
-    full = (1 << key.width) - 1
-    match key.kind:
-        case MatchKind.EXACT:
-            return Exact(_bits(place.at("key")) & full)
-        case MatchKind.LPM:
-            length = place.at("prefix_length").natural()
-            mask = full & ~((1 << max(key.width - length, 0)) - 1)
-            return Lpm(_bits(place.at("key")) & mask, length)
-        case MatchKind.TERNARY | MatchKind.OPTIONAL:
-            mask = _bits(place.at("mask")) & full
-            return Ternary(_bits(place.at("key")) & mask, mask)
-        case MatchKind.RANGE:
-            return Range(_bits(place.at("start")), _bits(place.at("end")))
-
-
-def _bits(place: Place) -> int:
-    return int(place.value) if isinstance(place.value, bool) else place.hexadecimal()

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TypeAlias
 
@@ -72,7 +72,9 @@ class Table:
     """A match-action table.
 
     `default_action` is the program's own; `default_const` says that the control plane may not change it.
-    `const_entries` is None for a table that the control plane fills; with them a table is immutable.
+    `entries` are there from the start. `const_entries` are the same where they make the table immutable, else
+    None: the control plane fills the table (see `with_mutable_entries`). `profile` names the action profile
+    that the entries' members and groups are in; None where entries hold actions.
     `direct_meter` names a meter, `direct_counter` a counter, that has one cell per entry.
     """
 
@@ -83,7 +85,9 @@ class Table:
     max_size: int
     default_action: ActionCall
     default_const: bool
+    entries: tuple[Entry, ...]
     const_entries: tuple[Entry, ...] | None
+    profile: str | None
     with_counters: bool
     direct_counter: str | None
     direct_meter: str | None
@@ -148,10 +152,19 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
+class ValueSetCase:
+    """A `select` case: matches when the key, its fields without padding, is a member of the value set."""
+
+    value_set: str
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class KeyPart:
-    """One field of a select key and the bits (whole bytes) it takes there."""
+    """One field of a select key, its width, and the bits (whole bytes) it takes there."""
 
     source: Expression
+    width: int
     bits: int
 
 
@@ -163,7 +176,7 @@ class ParseState:
     name: str
     ops: tuple[ParserOp, ...]
     key: tuple[KeyPart, ...]
-    cases: tuple[Case, ...]
+    cases: tuple[Case | ValueSetCase, ...]
     default: str | None
 
 
@@ -241,6 +254,39 @@ class LearnList:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldList:
+    """The fields that a clone, a resubmitted or a recirculated packet keeps."""
+
+    id: int
+    fields: tuple[FieldRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ValueSet:
+    """A parser value set of at most `size` members; `widths` are those of the select keys it is compared
+    with."""
+
+    name: str
+    widths: tuple[int, ...]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActionProfile:
+    """Up to `size` members that the entries of tables refer to; with a `calculation`, groups of them too: its
+    result selects the member."""
+
+    name: str
+    size: int
+    calculation: Calculation | None
+
+    @property
+    def selector(self) -> bool:
+        """Whether there are groups."""
+        return self.calculation is not None
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """A whole program, checked. `standard` maps simple_switch's names of its metadata fields ("egress_spec",
     ...) to the program's fields; a name that the program does not have is absent."""
@@ -262,3 +308,31 @@ class Program:
     meters: Mapping[str, Meter]
     registers: Mapping[str, Register]
     learn_lists: Mapping[str, LearnList]
+    calculations: Mapping[str, Calculation]
+    field_lists: Mapping[int, FieldList]
+    value_sets: Mapping[str, ValueSet]
+    profiles: Mapping[str, ActionProfile]
+
+    def with_mutable_entries(self, tables: Collection[str]) -> Program:
+        """The program with the entries of these tables as mere first content, which the control plane may change.
+
+        p4c writes `entries` and `const entries` alike, and so both are const here, as in simple_switch; only
+        P4Info tells them apart (`has_initial_entries` without `is_const_table`).
+        """
+
+        def released(table: Table) -> Table:
+            if table.name not in tables or table.const_entries is None:
+                return table
+            entries = tuple(replace(entry, is_const=False) for entry in table.entries)
+            return replace(table, entries=entries, const_entries=None)
+
+        def pipeline(old: Pipeline) -> Pipeline:
+            nodes = {n: released(node) if isinstance(node, Table) else node for n, node in old.nodes.items()}
+            return replace(old, nodes=nodes)
+
+        return replace(
+            self,
+            tables={name: released(table) for name, table in self.tables.items()},
+            ingress=pipeline(self.ingress),
+            egress=pipeline(self.egress),
+        )

@@ -58,6 +58,13 @@ class Place:
             self.malformed(f"expected a number that is not negative, found {number}")
         return number
 
+    def up_to(self, most: int, what: str) -> int:
+        """The value, from 0 to `most`; `what` is counted. Raises UnsupportedProgram beyond."""
+        number = self.natural()
+        if number > most:
+            self.unsupported(f"{number} {what}", f"up to {most}")
+        return number
+
     def boolean(self) -> bool:
         """The value, true or false."""
         if not isinstance(self.value, bool):

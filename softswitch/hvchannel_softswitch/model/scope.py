@@ -9,7 +9,17 @@ from typing import TypeVar
 
 from hvchannel_softswitch.model.expressions import FieldRef
 from hvchannel_softswitch.model.headers import FieldType, Header, HeaderStack, HeaderType
-from hvchannel_softswitch.model.program import Action, Counter, LearnList, Meter, Param, Register
+from hvchannel_softswitch.model.program import (
+    Action,
+    ActionProfile,
+    Counter,
+    FieldList,
+    LearnList,
+    Meter,
+    Param,
+    Register,
+    ValueSet,
+)
 from hvchannel_softswitch.model.reader import Place, choices
 from hvchannel_softswitch.model.statements import Calculation
 
@@ -23,6 +33,7 @@ class Scope:
     headers: dict[str, Header] = field(default_factory=dict)
     stacks: dict[str, HeaderStack] = field(default_factory=dict)
     unions: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    union_stacks: dict[str, tuple[str, ...]] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
     standard: dict[str, FieldRef] = field(default_factory=dict)
     counters: dict[str, Counter] = field(default_factory=dict)
@@ -30,6 +41,9 @@ class Scope:
     registers: dict[str, Register] = field(default_factory=dict)
     calculations: dict[str, Calculation] = field(default_factory=dict)
     learn_lists: dict[int, LearnList] = field(default_factory=dict)
+    field_lists: dict[int, FieldList] = field(default_factory=dict)
+    value_sets: dict[str, ValueSet] = field(default_factory=dict)
+    profiles: dict[str, ActionProfile] = field(default_factory=dict)
     actions: dict[int, Action] = field(default_factory=dict)
     params: tuple[Param, ...] = ()
 
@@ -50,6 +64,15 @@ class Scope:
         """The header's field that `place` names."""
         wanted = field_type(header.type, place)
         return FieldRef(header.name, wanted.name, wanted.width, wanted.signed)
+
+    def varbit(self, place: Place) -> FieldRef:
+        """The varbit field that `place`, a pair of header and field names, refers to."""
+        header_place, field_place = place.tuple_of(2)
+        header = self.header(header_place)
+        wanted = field_type(header.type, field_place)
+        if not wanted.varbit:
+            place.malformed(f"field {wanted.name!r} of {header.name!r} has a fixed width; expected a varbit")
+        return FieldRef(header.name, wanted.name, wanted.width)
 
 
 def field_type(header_type: HeaderType, place: Place) -> FieldType:

@@ -25,6 +25,8 @@ def show(expression: ex.Expression) -> str:
             return " || ".join(f"{name}.isValid()" for name in headers)
         case ex.HeaderRef(name=name) | ex.StackRef(name=name):
             return name
+        case ex.UnionRef(members=members) | ex.UnionStackRef(stacks=members):
+            return f"({', '.join(members)})"
         case ex.StackElement(stack=stack, index=index):
             return f"{stack}[{show(index)}]"
         case ex.ElementField(element=element, field=field):

@@ -27,6 +27,14 @@ class Assign:
 
 
 @dataclass(frozen=True, slots=True)
+class AssignVarbit:
+    """Copy a varbit field, its length too."""
+
+    target: FieldRef
+    value: FieldRef
+
+
+@dataclass(frozen=True, slots=True)
 class AssignHeader:
     """Copy validity and, if valid, all fields."""
 
@@ -74,8 +82,7 @@ class PopFront:
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """Go on at statement `target` of the action (always a later one), if `condition`, a number, is 0 or
-    None."""
+    """Go on at statement `target` of the action, if `condition`, a number, is 0 or None."""
 
     target: int
     condition: Expression | None
@@ -135,11 +142,13 @@ class RegisterWrite:
 
 @dataclass(frozen=True, slots=True)
 class CalculationPart:
-    """A field (or constant) of `width` bits in a calculation's input, left out while `header` is invalid."""
+    """A field (or constant) of `width` bits in a calculation's input, left out while `header` is invalid. A
+    `varbit` field counts with the bits it has."""
 
     value: Expression
     width: int
     header: str | None
+    varbit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +204,32 @@ class Truncate:
     length: Expression
 
 
+@dataclass(frozen=True, slots=True)
+class Clone:
+    """Clone the packet at the end of this pipeline to a session, keeping the fields of a field list (0:
+    none)."""
+
+    session: Expression
+    field_list: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resubmit:
+    """Run ingress again at its end, on the packet as it came in, keeping the fields of a field list."""
+
+    field_list: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recirculate:
+    """Run the packet again at the end of egress, as it would be sent, keeping the fields of a field list."""
+
+    field_list: int
+
+
 Statement: TypeAlias = (
     Assign
+    | AssignVarbit
     | AssignHeader
     | AssignStack
     | SetValid
@@ -216,21 +249,28 @@ Statement: TypeAlias = (
     | LogMessage
     | Check
     | Truncate
+    | Clone
+    | Resubmit
+    | Recirculate
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Extract:
-    """Extract a header at the parser's position; error.PacketTooShort if it does not fit."""
+    """Extract a header at the parser's position; error.PacketTooShort if it does not fit. `varbit`: the bits
+    of its varbit field, a multiple of 8 (else error.ParserInvalidArgument) and no more than it can have (else
+    error.HeaderTooShort)."""
 
     header: str
+    varbit: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractNext:
-    """Extract to the next header of a stack; error.StackOutOfBounds if it is full."""
+    """Extract to the next header of a stack; error.StackOutOfBounds if it is full. `varbit`: as in Extract."""
 
     stack: str
+    varbit: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True)

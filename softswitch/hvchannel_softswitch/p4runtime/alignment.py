@@ -6,11 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import TypeVar
 
 from hvchannel_softswitch import model
 from hvchannel_softswitch.model import MatchKind
 from hvchannel_softswitch.p4runtime.errors import invalid, listing
-from hvchannel_softswitch.p4runtime.p4info import Action, KeyField, Param, Program, Table
+from hvchannel_softswitch.p4runtime.p4info import Action, KeyField, PacketHeader, Program, Table, ValueField
+
+_Field = TypeVar("_Field", bound=ValueField)
 
 
 def align(info: Program, program: model.Program) -> Program:
@@ -31,7 +34,41 @@ def align(info: Program, program: model.Program) -> Program:
     for digest in info.digests.values():
         _require("digest", digest.full_name, program.learn_lists)
         _digest_widths(digest.full_name, [field.width for field in digest.fields], program)
-    return replace(info, actions=actions, tables=tables)
+    for register in info.registers.values():
+        _require("register", register.full_name, program.registers)
+        cells = program.registers[register.full_name]
+        _same_size("register", register.full_name, register.size, cells.size)
+        _same_width(f"register {register.full_name!r}", register.cell.width, cells.width)
+    for value_set in info.value_sets.values():
+        _require("value set", value_set.full_name, program.value_sets)
+        _value_set_widths(value_set.full_name, [key.width for key in value_set.keys], program)
+    for profile in info.profiles.values():
+        _require("action profile", profile.full_name, program.profiles)
+        code = program.profiles[profile.full_name]
+        _same_size("action profile", profile.full_name, profile.size, code.size)
+        _same_selector(profile.full_name, profile.has_selector, code.selector)
+    return replace(
+        info,
+        actions=actions,
+        tables=tables,
+        packet_in=_packet_header("packet_in", info.packet_in, program),
+        packet_out=_packet_header("packet_out", info.packet_out, program),
+    )
+
+
+def with_initial_entries(info: Program, program: model.Program) -> model.Program:
+    """The JSON's program with the entries of preinitialised tables as first content only (section "Preinitialized
+    tables"), and the tables as large as P4Info says: p4c writes their number of entries as the size in the JSON,
+    and const and other entries alike."""
+    sizes = {t.full_name: t.size for t in info.tables.values() if t.has_initial_entries and not t.is_const}
+    if not sizes:
+        return program
+    program = program.with_mutable_entries(sizes)
+    tables = {
+        name: replace(table, max_size=max(table.max_size, sizes.get(name, 0)))
+        for name, table in program.tables.items()
+    }
+    return replace(program, tables=tables)
 
 
 def _require(kind: str, name: str, there: Iterable[str]) -> None:
@@ -56,6 +93,45 @@ def _digest_widths(name: str, widths: list[int], program: model.Program) -> None
         )
 
 
+def _value_set_widths(name: str, widths: list[int], program: model.Program) -> None:
+    there = list(program.value_sets[name].widths)
+    if widths != there:
+        raise invalid(
+            f"value set {name!r} has keys of {widths} bits in the P4Info but {there} in the device config"
+        )
+
+
+def _same_selector(name: str, info_has: bool, has: bool) -> None:
+    if info_has != has:
+        words = {True: "a selector", False: "no selector"}
+        raise invalid(
+            f"action profile {name!r} has {words[info_has]} in the P4Info but {words[has]} in the device config"
+        )
+
+
+def _packet_header(name: str, header: PacketHeader, program: model.Program) -> PacketHeader:
+    if any(field.translation for field in header):
+        header = tuple(
+            replace(field, width=width)
+            for field, width in zip(header, _header_widths(name, header, program), strict=True)
+        )
+    total = sum(field.width for field in header)
+    if total % 8:
+        raise invalid(f"header {name!r} has {total} bits, not whole bytes: pad it to a multiple of 8")
+    return header
+
+
+def _header_widths(name: str, header: PacketHeader, program: model.Program) -> list[int]:
+    """The data plane's widths of a header with translated fields: P4Info has only the controller's. P4Info knows
+    the header by its annotation, which need not be its name in the program, so its fields tell."""
+    names = [field.name for field in header]
+    found = [h for h in program.headers.values() if [field.name for field in h.type.fields] == names]
+    if not found:
+        raise invalid(f"header {name!r} with fields {names} is in the P4Info but not in the device config")
+    best = next((h for h in found if h.name == name), found[0])
+    return [field.width for field in best.type.fields]
+
+
 def _action(action: Action, there: dict[str, model.Action]) -> Action:
     _require("action", action.full_name, there)
     by_name = {param.name: param for param in action.params}
@@ -66,11 +142,18 @@ def _action(action: Action, there: dict[str, model.Action]) -> Action:
             f"action {action.full_name!r} has parameters {sorted(by_name)} in the P4Info "
             f"but {sorted(names)} in the device config"
         )
-    for param in params:
-        _same_width(
-            f"parameter {param.name!r} of action {action.full_name!r}", by_name[param.name].width, param.width
-        )
-    return replace(action, params=tuple(Param(by_name[p.name].id, p.name, p.width) for p in params))
+    what = f"of action {action.full_name!r}"
+    return replace(
+        action,
+        params=tuple(_sized(f"parameter {p.name!r} {what}", by_name[p.name], p.width) for p in params),
+    )
+
+
+def _sized(what: str, field: _Field, width: int) -> _Field:
+    """The field with the data plane's width, which a translated one need not have in the P4Info."""
+    if field.translation is None:
+        _same_width(what, field.width, width)
+    return replace(field, width=width)
 
 
 def _same_width(what: str, info_width: int, width: int) -> None:
@@ -90,6 +173,16 @@ def _table(table: Table, actions: dict[int, Action], program: model.Program) -> 
         )
     keys = tuple(_key(table, by_name[key.name], key) for key in code.keys)
     code_actions = {action.name for action in code.actions}
+    code_profile = table.profile.full_name if table.profile is not None else None
+    if code_profile != code.profile:
+        raise invalid(
+            f"table {table.full_name!r} takes its actions from {_profile_title(code_profile)} in the P4Info but from "
+            f"{_profile_title(code.profile)} in the device config"
+        )
+    if table.has_idle_timeout and not code.support_timeout:
+        raise invalid(
+            f"table {table.full_name!r} has idle timeouts in the P4Info but not in the device config"
+        )
     refs = {}
     for number, (_, scope) in table.actions.items():
         action = actions[number]
@@ -102,9 +195,13 @@ def _table(table: Table, actions: dict[int, Action], program: model.Program) -> 
     return replace(table, keys=keys, actions=refs)
 
 
+def _profile_title(name: str | None) -> str:
+    return "no action profile" if name is None else f"action profile {name!r}"
+
+
 def _key(table: Table, key: KeyField, code: model.TableKey) -> KeyField:
     what = f"key {key.name!r} of table {table.full_name!r}"
-    _same_width(what, key.width, code.width)
+    key = _sized(what, key, code.width)
     if key.kind is MatchKind.OPTIONAL and code.kind is MatchKind.TERNARY:
         return replace(key, as_ternary=True)
     if key.kind is not code.kind:

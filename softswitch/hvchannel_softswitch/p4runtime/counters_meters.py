@@ -47,8 +47,8 @@ def encode_meter_config(config: MeterConfig) -> p4r.MeterConfig:
 
 
 def only_modify(kind: p4r.Update.Type.ValueType, what: str) -> None:
-    """Counters and meters are there as long as the program is. Raises INVALID_ARGUMENT for INSERT and
-    DELETE."""
+    """Arrays, direct resources and value sets are there as long as the program is. Raises INVALID_ARGUMENT for
+    INSERT and DELETE."""
     if kind != p4r.Update.MODIFY:
         raise invalid(f"{what} is always there (valid: MODIFY)")
 
@@ -108,17 +108,20 @@ def no_colour_counters(is_asked: bool) -> None:
         )
 
 
-def _cells(array: Counter | Meter, index: p4r.Index | None) -> range:
+def cells_of(what: str, size: int, index: p4r.Index | None) -> range:
+    """The cells of an array (`what`: "counter 'x'") that an index selects; all without one. Raises
+    INVALID_ARGUMENT for a negative index, OUT_OF_RANGE for one beyond the array."""
     if index is None:
-        return range(array.size)
-    kind = "counter" if isinstance(array, Counter) else "meter"
+        return range(size)
     if index.index < 0:
-        raise invalid(
-            f"index {index.index} of {kind} {array.name!r} is negative (valid: 0 to {array.size - 1})"
-        )
-    if index.index >= array.size:
+        raise invalid(f"index {index.index} of {what} is negative (valid: 0 to {size - 1})")
+    if index.index >= size:
         raise P4RuntimeError(
-            Code.OUT_OF_RANGE,
-            f"index {index.index} is beyond {kind} {array.name!r} (valid: 0 to {array.size - 1})",
+            Code.OUT_OF_RANGE, f"index {index.index} is beyond {what} (valid: 0 to {size - 1})"
         )
     return range(index.index, index.index + 1)
+
+
+def _cells(array: Counter | Meter, index: p4r.Index | None) -> range:
+    kind = "counter" if isinstance(array, Counter) else "meter"
+    return cells_of(f"{kind} {array.name!r}", array.size, index)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from hvchannel_softswitch.engine import Engine
+from hvchannel_softswitch.engine import DigestSink, Engine, IdleSink
 from hvchannel_softswitch.model import Program
 from hvchannel_softswitch.switch import Switch
 
@@ -18,6 +18,16 @@ class Loaded:
 
     engine: Engine
     commit: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sinks:
+    """What the data path tells: each frame sent to the CPU port, each digest's learn list and values, each entry
+    that was idle for its whole timeout."""
+
+    frames: Callable[[bytes], None]
+    digests: DigestSink
+    idle: IdleSink
 
 
 class Device(Protocol):
@@ -33,11 +43,8 @@ class Device(Protocol):
     def inject(self, frame: bytes) -> None:
         """Runs a frame that arrives on the CPU port."""
 
-    def subscribe(
-        self, frames: Callable[[bytes], None], digests: Callable[[str, tuple[int, ...]], None]
-    ) -> None:
-        """From now on `frames` gets each frame sent to the CPU port, `digests` each learn list's name and
-        values."""
+    def subscribe(self, sinks: Sinks) -> None:
+        """From now on these are told."""
 
 
 class SwitchDevice:
@@ -61,9 +68,8 @@ class SwitchDevice:
         assert self._switch.cpu_port is not None
         self._switch.inject(self._switch.cpu_port, frame)
 
-    def subscribe(
-        self, frames: Callable[[bytes], None], digests: Callable[[str, tuple[int, ...]], None]
-    ) -> None:
+    def subscribe(self, sinks: Sinks) -> None:
         """See Device."""
-        self._switch.on_cpu_frame = frames
-        self._switch.on_digest = digests
+        self._switch.on_cpu_frame = sinks.frames
+        self._switch.on_digest = sinks.digests
+        self._switch.on_idle = sinks.idle

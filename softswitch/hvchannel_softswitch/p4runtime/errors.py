@@ -32,6 +32,7 @@ class Code(Enum):
     PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8
     FAILED_PRECONDITION = 9
+    ABORTED = 10
     OUT_OF_RANGE = 11
     UNIMPLEMENTED = 12
     INTERNAL = 13
@@ -49,6 +50,14 @@ class P4RuntimeError(Exception):
 def invalid(message: str) -> P4RuntimeError:
     """INVALID_ARGUMENT, the code of anything malformed."""
     return P4RuntimeError(Code.INVALID_ARGUMENT, message)
+
+
+def check_presence(kind: p4r.Update.Type.ValueType, what: str, *, is_there: bool) -> None:
+    """Raises ALREADY_EXISTS for an INSERT of what is there, NOT_FOUND for the rest of what is not."""
+    if kind == p4r.Update.INSERT and is_there:
+        raise P4RuntimeError(Code.ALREADY_EXISTS, f"{what} is already there")
+    if kind != p4r.Update.INSERT and not is_there:
+        raise P4RuntimeError(Code.NOT_FOUND, f"{what} is not there")
 
 
 def choices(named_ids: Iterable[tuple[str, int]], word: str = "valid") -> str:

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Protocol, TypeAlias, TypeVar
 
-from finsy.proto import p4i
-
+from hvchannel_softswitch.engine import Lpm, Match, Optional, Range, Ternary
 from hvchannel_softswitch.model import MatchKind
-from hvchannel_softswitch.p4runtime.digest_types import Digest, read_digest
+from hvchannel_softswitch.p4runtime.data_types import DataField
+from hvchannel_softswitch.p4runtime.digest_types import Digest
 from hvchannel_softswitch.p4runtime.errors import choices, invalid
+from hvchannel_softswitch.p4runtime.profile_types import Profile
+from hvchannel_softswitch.p4runtime.translations import Translation
+from hvchannel_softswitch.p4runtime.values import to_bytes, to_int
 
 
 class Scope(Enum):
@@ -24,27 +28,116 @@ class Scope(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class KeyField:
-    """One key of a table; `width` in bits. `as_ternary` marks an optional key that the JSON has as a ternary
-    one, as p4c writes it: the engine gets it with a mask of all ones."""
+class ValueField:
+    """One value; `width` in bits, the data plane's where a translation stands between the two sides (once
+    `alignment.align` has seen the JSON)."""
 
     id: int
     name: str
     width: int
+    translation: Translation | None = field(default=None, kw_only=True)
+
+    def decode(self, data: bytes, what: str) -> int:
+        """The data plane's value; `what` names it in the error. Raises OUT_OF_RANGE, or what the translation
+        does."""
+        if self.translation is not None:
+            return self.translation.decode(data, self.width, what)
+        return to_int(data, self.width, what)
+
+    def encode(self, value: int) -> bytes:
+        """The value as the controller sees it."""
+        return to_bytes(value) if self.translation is None else self.translation.encode(value)
+
+
+class Param(ValueField):
+    """One parameter of an action."""
+
+    __slots__ = ()
+
+
+class PacketField(ValueField):
+    """One metadata field of a controller packet header."""
+
+    __slots__ = ()
+
+
+PacketHeader: TypeAlias = tuple[PacketField, ...]
+"""The fields of packet_in or packet_out in the order of the header on the wire."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyField(ValueField):
+    """One key of a table or value set. `as_ternary` marks an optional key that the JSON has as a ternary one, as
+    p4c writes it: the engine gets it with a mask of all ones."""
+
     kind: MatchKind
     as_ternary: bool = False
 
+    @property
+    def all_ones(self) -> int:
+        """The largest value."""
+        return (1 << self.width) - 1
 
-@dataclass(frozen=True, slots=True)
-class Param:
-    """One parameter of an action; `width` in bits."""
+    @property
+    def dont_care(self) -> Match | None:
+        """The match that an omitted FieldMatch means; None for an exact key, which cannot be omitted."""
+        match self.kind:
+            case MatchKind.EXACT:
+                return None
+            case MatchKind.LPM:
+                return Lpm(0, 0)
+            case MatchKind.TERNARY:
+                return Ternary(0, 0)
+            case MatchKind.RANGE:
+                return Range(0, self.all_ones)
+            case MatchKind.OPTIONAL:
+                return Ternary(0, 0) if self.as_ternary else Optional(None)
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """What has match keys; in the order of the JSON's once `alignment.align` has seen it."""
 
     id: int
     name: str
-    width: int
+    full_name: str
+    keys: tuple[KeyField, ...]
+
+    @property
+    def title(self) -> str:
+        """For messages: `table 'forward'`."""
+        raise NotImplementedError
+
+    @cached_property
+    def places(self) -> Mapping[int, int]:
+        """The place of each key, by its id."""
+        return {key.id: place for place, key in enumerate(self.keys)}
+
+    @cached_property
+    def plain_widths(self) -> tuple[int, ...]:
+        """The width of each key that is exact and not translated; 0 for the others."""
+        plain = (key.kind is MatchKind.EXACT and key.translation is None for key in self.keys)
+        return tuple(key.width if is_plain else 0 for key, is_plain in zip(self.keys, plain, strict=True))
+
+    @cached_property
+    def dont_cares(self) -> tuple[Match | None, ...]:
+        """What each key means when it is omitted."""
+        return tuple(key.dont_care for key in self.keys)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
+class ValueSet(Keyed):
+    """A parser value set of at most `size` members."""
+
+    size: int
+
+    @property
+    def title(self) -> str:
+        """See Keyed."""
+        return f"value set {self.name!r}"
+
+
+@dataclass(frozen=True)
 class Action:
     """`full_name` is the JSON's, `name` the short alias used in messages; `params` in the order of
     the JSON's runtime data once `alignment.align` has seen the JSON, else in the P4Info's."""
@@ -54,30 +147,44 @@ class Action:
     full_name: str
     params: tuple[Param, ...]
 
+    @cached_property
+    def by_id(self) -> Mapping[int, tuple[int, int, Param]]:
+        """The place of each parameter, its width (0 for a translated one), and the parameter itself, by its id."""
+        widths = [0 if param.translation is not None else param.width for param in self.params]
+        return {
+            param.id: (place, width, param)
+            for place, (param, width) in enumerate(zip(self.params, widths, strict=True))
+        }
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """`keys` in the order of the JSON's once `alignment.align` has seen it; `actions` by id, each with its
-    scope."""
 
-    id: int
-    name: str
-    full_name: str
-    keys: tuple[KeyField, ...]
+@dataclass(frozen=True)
+class Table(Keyed):
+    """`actions` by id, each with its scope. `profile`: where its actions come from, None for a direct table."""
+
     actions: Mapping[int, tuple[Action, Scope]]
     size: int
     const_default: bool
     is_const: bool
     has_initial_entries: bool
-    has_implementation: bool
+    profile: Profile | None
     has_idle_timeout: bool
     direct_counter: str | None
     direct_meter: Meter | None
 
     @property
+    def title(self) -> str:
+        """See Keyed."""
+        return f"table {self.name!r}"
+
+    @cached_property
     def needs_priority(self) -> bool:
         """Whether its entries carry a priority: one key at least is ternary, range or optional."""
         return any(key.kind in (MatchKind.TERNARY, MatchKind.RANGE, MatchKind.OPTIONAL) for key in self.keys)
+
+    @cached_property
+    def actions_by_name(self) -> Mapping[str, Action]:
+        """The actions by the JSON's name."""
+        return {action.full_name: action for action, _ in self.actions.values()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +210,14 @@ class Meter:
 
 
 @dataclass(frozen=True, slots=True)
-class PacketField:
-    """One metadata field of a controller packet header; `width` in bits."""
+class Register:
+    """An array of `size` cells."""
 
     id: int
     name: str
-    width: int
-
-
-PacketHeader: TypeAlias = tuple[PacketField, ...]
-"""The fields of packet_in or packet_out in the order of the header on the wire."""
+    full_name: str
+    size: int
+    cell: DataField
 
 
 class _Named(Protocol):
@@ -125,7 +230,7 @@ class _Named(Protocol):
 _T = TypeVar("_T", bound=_Named)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Program:
     """All of a P4Info, by id."""
 
@@ -136,7 +241,14 @@ class Program:
     digests: Mapping[int, Digest]
     packet_in: PacketHeader
     packet_out: PacketHeader
-    has_registers: bool
+    profiles: Mapping[int, Profile]
+    value_sets: Mapping[int, ValueSet]
+    registers: Mapping[int, Register]
+
+    @cached_property
+    def tables_by_name(self) -> Mapping[str, Table]:
+        """The tables by the JSON's name."""
+        return {table.full_name: table for table in self.tables.values()}
 
     def table(self, table_id: int) -> Table:
         """Raises INVALID_ARGUMENT, naming the tables there are."""
@@ -154,6 +266,18 @@ class Program:
         """Raises INVALID_ARGUMENT, naming the digests there are."""
         return _find(self.digests, digest_id, "digest")
 
+    def profile(self, profile_id: int) -> Profile:
+        """Raises INVALID_ARGUMENT, naming the action profiles there are."""
+        return _find(self.profiles, profile_id, "action profile")
+
+    def value_set(self, value_set_id: int) -> ValueSet:
+        """Raises INVALID_ARGUMENT, naming the value sets there are."""
+        return _find(self.value_sets, value_set_id, "value set")
+
+    def register(self, register_id: int) -> Register:
+        """Raises INVALID_ARGUMENT, naming the registers there are."""
+        return _find(self.registers, register_id, "register")
+
 
 def _find(where: Mapping[int, _T], number: int, kind: str) -> _T:
     found = where.get(number)
@@ -162,129 +286,3 @@ def _find(where: Mapping[int, _T], number: int, kind: str) -> _T:
             f"{kind} ID {number} is not in the P4Info {choices((x.name, x.id) for x in where.values())}"
         )
     return found
-
-
-def short_name(preamble: p4i.Preamble) -> str:
-    """The alias, which P4Info promises to be unique, or the full name where a tool left it out."""
-    return preamble.alias or preamble.name
-
-
-_KINDS = {
-    p4i.MatchField.EXACT: MatchKind.EXACT,
-    p4i.MatchField.LPM: MatchKind.LPM,
-    p4i.MatchField.TERNARY: MatchKind.TERNARY,
-    p4i.MatchField.RANGE: MatchKind.RANGE,
-    p4i.MatchField.OPTIONAL: MatchKind.OPTIONAL,
-}
-
-
-def read_program(info: p4i.P4Info) -> Program:
-    """The P4Info's own view, keys and parameters in its order. Raises INVALID_ARGUMENT on what this switch
-    cannot run."""
-    _refuse_unsupported(info)
-    actions = {a.preamble.id: _action(a) for a in info.actions}
-    meters = [_meter(m.preamble, m.spec, m.size) for m in info.meters]
-    direct_meters = {m.direct_table_id: _meter(m.preamble, m.spec, 0) for m in info.direct_meters}
-    direct_counters = {c.direct_table_id: short_name(c.preamble) for c in info.direct_counters}
-    counters = [
-        Counter(c.preamble.id, short_name(c.preamble), c.preamble.name, c.size) for c in info.counters
-    ]
-    headers = {h.preamble.name: _packet_header(h) for h in info.controller_packet_metadata}
-    return Program(
-        tables={t.preamble.id: _table(t, actions, direct_counters, direct_meters) for t in info.tables},
-        actions=actions,
-        counters={c.id: c for c in counters},
-        meters={m.id: m for m in meters},
-        digests={d.preamble.id: read_digest(d, info.type_info) for d in info.digests},
-        packet_in=headers.get("packet_in", ()),
-        packet_out=headers.get("packet_out", ()),
-        has_registers=bool(info.registers),
-    )
-
-
-def _refuse_unsupported(info: p4i.P4Info) -> None:
-    kinds: Iterable[tuple[str, list[p4i.Preamble]]] = (
-        ("action profile", [x.preamble for x in info.action_profiles]),
-        ("value set", [x.preamble for x in info.value_sets]),
-    )
-    for kind, preambles in kinds:
-        if preambles:
-            raise invalid(f"{kind} {short_name(preambles[0])!r} cannot run here: this switch has no {kind}s")
-
-
-def _action(action: p4i.Action) -> Action:
-    name = short_name(action.preamble)
-    for param in action.params:
-        if param.bitwidth <= 0:
-            raise invalid(
-                f"parameter {param.name!r} of action {name!r} has no bit width (translated strings are not "
-                "supported)"
-            )
-    params = tuple(Param(p.id, p.name, p.bitwidth) for p in action.params)
-    return Action(action.preamble.id, name, action.preamble.name, params)
-
-
-def _table(
-    table: p4i.Table, actions: Mapping[int, Action], counters: Mapping[int, str], meters: Mapping[int, Meter]
-) -> Table:
-    number, name = table.preamble.id, short_name(table.preamble)
-    refs: dict[int, tuple[Action, Scope]] = {}
-    for ref in table.action_refs:
-        if ref.id not in actions:
-            raise invalid(f"table {name!r} refers to action ID {ref.id}, which the P4Info does not define")
-        refs[ref.id] = (actions[ref.id], Scope(ref.scope))
-    return Table(
-        id=number,
-        name=name,
-        full_name=table.preamble.name,
-        keys=tuple(_key(name, field) for field in table.match_fields),
-        actions=refs,
-        size=table.size,
-        const_default=table.const_default_action_id != 0,
-        is_const=table.is_const_table,
-        has_initial_entries=table.has_initial_entries or table.is_const_table,
-        has_implementation=table.implementation_id != 0,
-        has_idle_timeout=table.idle_timeout_behavior == p4i.Table.NOTIFY_CONTROL,
-        direct_counter=counters.get(number),
-        direct_meter=meters.get(number),
-    )
-
-
-def _key(table: str, field: p4i.MatchField) -> KeyField:
-    kind = _KINDS.get(field.match_type)
-    if kind is None:
-        raise invalid(
-            f"key {field.name!r} of table {table!r} has an unknown match kind {field.other_match_type!r} "
-            f"(valid: {', '.join(k.value for k in MatchKind)})"
-        )
-    if field.bitwidth <= 0:
-        raise invalid(
-            f"key {field.name!r} of table {table!r} has no bit width (translated strings are not supported)"
-        )
-    return KeyField(field.id, field.name, field.bitwidth, kind)
-
-
-def _meter(preamble: p4i.Preamble, spec: p4i.MeterSpec, size: int) -> Meter:
-    name = short_name(preamble)
-    if spec.type == p4i.MeterSpec.SINGLE_RATE_THREE_COLOR:
-        raise invalid(
-            f"meter {name!r} is a single rate three colour marker (valid: two rate three colour, single "
-            "rate two colour)"
-        )
-    return Meter(preamble.id, name, preamble.name, size, spec.type == p4i.MeterSpec.SINGLE_RATE_TWO_COLOR)
-
-
-def _packet_header(header: p4i.ControllerPacketMetadata) -> PacketHeader:
-    fields = tuple(PacketField(m.id, m.name, m.bitwidth) for m in header.metadata)
-    for field in fields:
-        if field.width <= 0:
-            raise invalid(
-                f"field {field.name!r} of {header.preamble.name!r} has no bit width (translated strings are "
-                "not supported)"
-            )
-    total = sum(field.width for field in fields)
-    if total % 8:
-        raise invalid(
-            f"header {header.preamble.name!r} has {total} bits, not whole bytes: pad it to a multiple of 8"
-        )
-    return fields

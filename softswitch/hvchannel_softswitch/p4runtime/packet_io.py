@@ -12,7 +12,6 @@ from finsy.proto import p4r
 
 from hvchannel_softswitch.p4runtime.errors import choices, invalid
 from hvchannel_softswitch.p4runtime.p4info import PacketHeader
-from hvchannel_softswitch.p4runtime.values import to_bytes, to_int
 
 
 def packet_out_frame(header: PacketHeader, packet: p4r.PacketOut) -> bytes:
@@ -31,7 +30,7 @@ def packet_out_frame(header: PacketHeader, packet: p4r.PacketOut) -> bytes:
             )
         if field.id in values:
             raise invalid(f"packet_out metadata {field.name!r} (ID {field.id}) is given twice")
-        values[field.id] = to_int(given.value, field.width, f"packet_out metadata {field.name!r}")
+        values[field.id] = field.decode(given.value, f"packet_out metadata {field.name!r}")
     missing = [(field.name, field.id) for field in header if field.id not in values]
     if missing:
         raise invalid(f"packet_out needs every metadata field {choices(missing, 'missing')}")
@@ -48,13 +47,11 @@ def packet_in_message(header: PacketHeader, frame: bytes) -> p4r.PacketIn | None
     if len(frame) < size:
         return None
     bits = int.from_bytes(frame[:size], "big")
-    values: dict[int, int] = {}
+    values: dict[int, bytes] = {}
     for field in reversed(header):
-        values[field.id] = bits & ((1 << field.width) - 1)
+        values[field.id] = field.encode(bits & ((1 << field.width) - 1))
         bits >>= field.width
-    metadata = [
-        p4r.PacketMetadata(metadata_id=number, value=to_bytes(values[number])) for number in sorted(values)
-    ]
+    metadata = [p4r.PacketMetadata(metadata_id=number, value=values[number]) for number in sorted(values)]
     return p4r.PacketIn(payload=frame[size:], metadata=metadata)
 
 

@@ -11,12 +11,15 @@ from finsy.proto import p4r
 
 from hvchannel_softswitch import model
 from hvchannel_softswitch.engine import Engine, EntryKey
-from hvchannel_softswitch.p4runtime.alignment import align
+from hvchannel_softswitch.p4runtime.alignment import align, with_initial_entries
 from hvchannel_softswitch.p4runtime.device import Device
 from hvchannel_softswitch.p4runtime.device_config import load_device_config
 from hvchannel_softswitch.p4runtime.digests import DigestQueue, DigestSender
 from hvchannel_softswitch.p4runtime.errors import invalid
-from hvchannel_softswitch.p4runtime.p4info import Program, read_program
+from hvchannel_softswitch.p4runtime.p4info import Program
+from hvchannel_softswitch.p4runtime.profile_state import ProfileState
+from hvchannel_softswitch.p4runtime.read_p4info import read_program
+from hvchannel_softswitch.p4runtime.translations import Translations
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,8 @@ class Cookies:
 @dataclass(slots=True)
 class Pipeline:
     """`const_keys` and `cookies` are by table id; the default entry's cookies have the key None.
-    `set_defaults` are the ids of the tables whose default action a client has set."""
+    `set_defaults` are the ids of the tables whose default action a client has set. `profiles` are by id;
+    `multicast_groups` and `clone_sessions`, by their number, as clients wrote them."""
 
     config: p4r.ForwardingPipelineConfig
     program: Program
@@ -40,6 +44,9 @@ class Pipeline:
     const_keys: Mapping[int, frozenset[EntryKey]]
     cookies: dict[int, dict[EntryKey | None, Cookies]] = field(default_factory=dict)
     set_defaults: set[int] = field(default_factory=set)
+    profiles: dict[int, ProfileState] = field(default_factory=dict)
+    multicast_groups: dict[int, p4r.MulticastGroupEntry] = field(default_factory=dict)
+    clone_sessions: dict[int, p4r.CloneSessionEntry] = field(default_factory=dict)
 
     def cookies_of(self, table_id: int, key: EntryKey | None) -> Cookies:
         """An entry's cookies, empty ones if it has none."""
@@ -47,7 +54,7 @@ class Pipeline:
 
     def keep_cookies(self, table_id: int, key: EntryKey | None, cookies: Cookies) -> None:
         """Empty cookies take no room."""
-        if cookies != _NO_COOKIES:
+        if cookies.controller_metadata or cookies.metadata:
             self.cookies.setdefault(table_id, {})[key] = cookies
         else:
             self.cookies.get(table_id, {}).pop(key, None)
@@ -69,21 +76,31 @@ class Verified:
     code: model.Program
 
 
-def verify(config: p4r.ForwardingPipelineConfig) -> Verified:
-    """Raises INVALID_ARGUMENT, naming what is missing, unsupported, or different in P4Info and JSON."""
+def verify(config: p4r.ForwardingPipelineConfig, translations: Translations | None = None) -> Verified:
+    """`translations` None: no mapping is configured.
+
+    Raises INVALID_ARGUMENT, naming what is missing, unsupported, or different in P4Info and JSON.
+    """
     if not config.HasField("p4info"):
         raise invalid("the config has no p4info (valid: the P4Info that p4c wrote beside the JSON)")
     code = load_device_config(config.p4_device_config)
-    return Verified(align(read_program(config.p4info), code), code)
+    info = align(read_program(config.p4info, translations or Translations()), code)
+    return Verified(info, with_initial_entries(info, code))
 
 
 def build_pipeline(
-    device: Device, config: p4r.ForwardingPipelineConfig, send_digests: DigestSender
+    device: Device,
+    config: p4r.ForwardingPipelineConfig,
+    send_digests: DigestSender,
+    translations: Translations | None = None,
 ) -> Pipeline:
     """Checks a config and builds its engine; nothing runs until `commit()`. Raises INVALID_ARGUMENT."""
-    verified = verify(config)
+    verified = verify(config, translations)
     program = verified.info
-    loaded = device.load(verified.code)
+    try:
+        loaded = device.load(verified.code)
+    except model.ProgramError as error:
+        raise invalid(f"p4_device_config: {error}") from error
     return Pipeline(
         config=config,
         program=program,
@@ -97,4 +114,5 @@ def build_pipeline(
             for table in program.tables.values()
             if table.has_initial_entries
         },
+        profiles={profile.id: ProfileState(profile) for profile in program.profiles.values()},
     )

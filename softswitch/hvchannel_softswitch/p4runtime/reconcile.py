@@ -7,18 +7,24 @@ from hvchannel_softswitch.engine import ActionCall, CounterData, EngineError
 from hvchannel_softswitch.p4runtime.errors import invalid
 from hvchannel_softswitch.p4runtime.p4info import Table
 from hvchannel_softswitch.p4runtime.pipeline import Pipeline
+from hvchannel_softswitch.p4runtime.reconcile_profiles import carry_profiles, check_action
 
 
 def carry_over(old: Pipeline, new: Pipeline) -> None:
-    """Entries with their counters, meters and cookies, default actions, arrays and digest settings, by name.
+    """Entries with their counters, meters, idle timeouts and cookies, default actions, action profiles, arrays, value
+    sets, multicast groups, clone sessions and digest settings, by name.
 
     Raises INVALID_ARGUMENT when something that is set has no equal in the new program.
     """
     try:
+        carry_profiles(old, new)
         for table in old.program.tables.values():
             _table(old, new, table)
         _counters(old, new)
         _meters(old, new)
+        _registers(old, new)
+        _value_sets(old, new)
+        _replication(old, new)
     except EngineError as error:
         raise invalid(f"the forwarding state cannot be kept: {error}") from error
     for name, queue in old.digests.items():
@@ -36,10 +42,15 @@ def _table(old: Pipeline, new: Pipeline, table: Table) -> None:
     entries = [entry for entry in old.engine.entries(table.full_name) if not entry.is_const]
     if not entries and table.id not in old.set_defaults:
         return
-    heir = next((t for t in new.program.tables.values() if t.full_name == table.full_name), None)
+    heir = new.program.tables_by_name.get(table.full_name)
     if heir is None:
         raise invalid(
             f"the forwarding state cannot be kept: table {table.full_name!r} is not in the new program"
+        )
+    if _profile_name(heir) != _profile_name(table):
+        raise invalid(
+            f"the forwarding state cannot be kept: table {table.full_name!r} takes its actions from elsewhere in the "
+            "new program"
         )
     if [(k.name, k.width, k.kind) for k in heir.keys] != [(k.name, k.width, k.kind) for k in table.keys]:
         raise invalid(
@@ -48,7 +59,8 @@ def _table(old: Pipeline, new: Pipeline, table: Table) -> None:
         )
     name, present = table.full_name, {entry.key for entry in new.engine.entries(table.full_name)}
     for entry in entries:
-        _check_action(table, heir, entry.action)
+        if isinstance(entry.action, ActionCall):
+            check_action(table, heir, entry.action)
         if entry.key in present:
             new.engine.modify(name, entry.key, entry.action)
         else:
@@ -57,6 +69,8 @@ def _table(old: Pipeline, new: Pipeline, table: Table) -> None:
             new.engine.write_direct_counter(name, entry.key, old.engine.read_direct_counter(name, entry.key))
         if table.direct_meter is not None and heir.direct_meter is not None:
             new.engine.write_direct_meter(name, entry.key, old.engine.read_direct_meter(name, entry.key))
+        if table.has_idle_timeout and heir.has_idle_timeout:
+            new.engine.set_idle_timeout(name, entry.key, old.engine.idle_timeout(name, entry.key))
         new.keep_cookies(heir.id, entry.key, old.cookies_of(table.id, entry.key))
     if table.id in old.set_defaults:
         if heir.const_default:
@@ -64,24 +78,15 @@ def _table(old: Pipeline, new: Pipeline, table: Table) -> None:
                 f"the forwarding state cannot be kept: table {name!r} has a const default in the new program"
             )
         call = old.engine.default_action(name)
-        _check_action(table, heir, call)
+        assert isinstance(call, ActionCall), "an indirect table's default is const"
+        check_action(table, heir, call)
         new.engine.set_default_action(name, call)
         new.keep_cookies(heir.id, None, old.cookies_of(table.id, None))
         new.set_defaults.add(heir.id)
 
 
-def _check_action(table: Table, heir: Table, call: ActionCall) -> None:
-    params = {
-        action.full_name: [(p.name, p.width) for p in action.params] for action, _ in table.actions.values()
-    }
-    heirs = {
-        action.full_name: [(p.name, p.width) for p in action.params] for action, _ in heir.actions.values()
-    }
-    if call.name not in heirs or heirs[call.name] != params[call.name]:
-        raise invalid(
-            f"the forwarding state cannot be kept: action {call.name!r} of table {table.full_name!r} is "
-            "missing or has other parameters in the new program"
-        )
+def _profile_name(table: Table) -> str | None:
+    return table.profile.full_name if table.profile is not None else None
 
 
 def _counters(old: Pipeline, new: Pipeline) -> None:
@@ -106,3 +111,41 @@ def _meters(old: Pipeline, new: Pipeline) -> None:
                     "configured, but not in the new program"
                 )
             new.engine.write_meter(meter.full_name, index, config)
+
+
+def _registers(old: Pipeline, new: Pipeline) -> None:
+    """Cells are the data path's: those that still fit are kept."""
+    heirs = {register.full_name: register for register in new.program.registers.values()}
+    for register in old.program.registers.values():
+        heir = heirs.get(register.full_name)
+        if heir is None or heir.cell.width != register.cell.width:
+            continue
+        for index in range(min(register.size, heir.size)):
+            value = old.engine.read_register(register.full_name, index)
+            if value:
+                new.engine.write_register(register.full_name, index, value)
+
+
+def _value_sets(old: Pipeline, new: Pipeline) -> None:
+    heirs = {value_set.full_name: value_set for value_set in new.program.value_sets.values()}
+    for value_set in old.program.value_sets.values():
+        name, members = value_set.full_name, old.engine.value_set(value_set.full_name)
+        if not members:
+            continue
+        if name not in heirs or [(k.width, k.kind) for k in heirs[name].keys] != [
+            (k.width, k.kind) for k in value_set.keys
+        ]:
+            raise invalid(
+                f"the forwarding state cannot be kept: value set {name!r} is missing or has other keys "
+                "in the new program"
+            )
+        new.engine.set_value_set(name, members)
+
+
+def _replication(old: Pipeline, new: Pipeline) -> None:
+    for group, replicas in old.engine.multicast_groups().items():
+        new.engine.set_multicast_group(group, replicas)
+    for number, session in old.engine.clone_sessions().items():
+        new.engine.set_clone_session(number, session)
+    new.multicast_groups = dict(old.multicast_groups)
+    new.clone_sessions = dict(old.clone_sessions)

@@ -14,6 +14,7 @@ from finsy.proto import p4r_grpc
 
 from hvchannel_softswitch.p4runtime.device import Device
 from hvchannel_softswitch.p4runtime.service import P4RuntimeService
+from hvchannel_softswitch.p4runtime.translations import Mappings
 
 DEFAULT_ADDRESS = "127.0.0.1:9559"
 """P4Runtime's registered port, on the loopback only."""
@@ -33,11 +34,18 @@ class P4RuntimeServer:
     """A P4Runtime server of one device.
 
     `address` is `host:port` (port 0 picks a free one) or `unix:/path`; the socket file gets mode 0600.
+    `mappings`: of @p4runtime_translation (see `translations`).
     """
 
-    def __init__(self, device_id: int, device: Device, address: str = DEFAULT_ADDRESS) -> None:
+    def __init__(
+        self,
+        device_id: int,
+        device: Device,
+        address: str = DEFAULT_ADDRESS,
+        mappings: Mappings | None = None,
+    ) -> None:
         self.address = address
-        self.service = P4RuntimeService(device_id, device)
+        self.service = P4RuntimeService(device_id, device, mappings)
         self._socket: Path | None = None
         self._server = grpc.aio.server(
             options=(

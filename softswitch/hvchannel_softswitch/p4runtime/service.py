@@ -14,7 +14,8 @@ import structlog
 from finsy.proto import p4r, p4r_grpc
 
 from hvchannel_softswitch.p4runtime.arbitration import Arbitration
-from hvchannel_softswitch.p4runtime.device import Device
+from hvchannel_softswitch.p4runtime.atomic import apply_all_or_none
+from hvchannel_softswitch.p4runtime.device import Device, Sinks
 from hvchannel_softswitch.p4runtime.errors import (
     DETAILS_KEY,
     Code,
@@ -22,10 +23,12 @@ from hvchannel_softswitch.p4runtime.errors import (
     batch_status,
     invalid,
 )
+from hvchannel_softswitch.p4runtime.idle_timeouts import IdleNotifier
 from hvchannel_softswitch.p4runtime.pipeline import Pipeline, build_pipeline, verify
 from hvchannel_softswitch.p4runtime.reconcile import carry_over
 from hvchannel_softswitch.p4runtime.stream import Streams
-from hvchannel_softswitch.p4runtime.updates import apply_update, read_entities
+from hvchannel_softswitch.p4runtime.translations import Mappings, Translations
+from hvchannel_softswitch.p4runtime.updates import apply_each, read_entities
 
 API_VERSION = "1.5.0"
 
@@ -45,13 +48,16 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
     """One device. Every request is handled whole on the event loop, so requests are serialised and a Read
     sees no half of a Write."""
 
-    def __init__(self, device_id: int, device: Device) -> None:
+    def __init__(self, device_id: int, device: Device, mappings: Mappings | None = None) -> None:
+        """`mappings`: of @p4runtime_translation's URIs (see `translations`)."""
         self._device = device
+        self._translations = Translations(mappings)
         self._arbitration = Arbitration(device_id)
         self._current: Pipeline | None = None
         self._running: Pipeline | None = None
         self.streams = Streams(self._arbitration, device, lambda: self._running)
-        device.subscribe(self.streams.on_cpu_frame, self._on_digest)
+        idle = IdleNotifier(lambda: self._running, self.streams.send_to_primaries)
+        device.subscribe(Sinks(self.streams.on_cpu_frame, self._on_digest, idle.add))
 
     def close(self) -> None:
         """Cancels the timers of the pipelines."""
@@ -106,26 +112,21 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
         return response
 
     async def Write(self, request: p4r.WriteRequest, context: _Context) -> p4r.WriteResponse:
-        """Applies a batch, each update on its own (CONTINUE_ON_ERROR)."""
+        """Applies a batch: each update on its own (CONTINUE_ON_ERROR), or all or none. No frame runs meanwhile,
+        so that all or none is the data path's view too (DATAPLANE_ATOMIC)."""
         try:
             self._check_writer(request)
             pipeline = self._pipeline()
-            if request.atomicity != p4r.WriteRequest.CONTINUE_ON_ERROR:
-                name = p4r.WriteRequest.Atomicity.Name(request.atomicity)
-                raise P4RuntimeError(
-                    Code.UNIMPLEMENTED, f"atomicity {name} is not supported (valid: CONTINUE_ON_ERROR)"
-                )
+            if request.atomicity not in p4r.WriteRequest.Atomicity.values():
+                names = ", ".join(p4r.WriteRequest.Atomicity.keys())
+                raise invalid(f"atomicity {request.atomicity} is not valid (valid: {names})")
         except P4RuntimeError as error:
             await _abort(context, error)
-        errors: list[P4RuntimeError | None] = []
-        for update in request.updates:
-            try:
-                apply_update(pipeline, update)
-                errors.append(None)
-            except P4RuntimeError as error:
-                _log.debug("update refused", code=error.code.name, reason=error.message)
-                errors.append(error)
-        if any(errors):
+        if request.atomicity == p4r.WriteRequest.CONTINUE_ON_ERROR:
+            errors = apply_each(pipeline, request.updates)
+        else:
+            errors = apply_all_or_none(pipeline, request.updates)
+        if errors is not None:
             await _abort_batch(context, errors, "update")
         return p4r.WriteResponse()
 
@@ -188,9 +189,9 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
         if not has_config:
             raise invalid(f"{actions.Action.Name(request.action)} needs a config")
         if request.action == actions.VERIFY:
-            verify(request.config)
+            verify(request.config, self._translations)
             return
-        pipeline = build_pipeline(self._device, request.config, self.streams.send_digests)
+        pipeline = build_pipeline(self._device, request.config, self.streams.send_digests, self._translations)
         if request.action == actions.VERIFY_AND_SAVE:
             self._discard_saved()
             self._current = pipeline
@@ -226,7 +227,7 @@ async def _abort(context: _Context, error: P4RuntimeError) -> NoReturn:
 
 
 async def _abort_batch(context: _Context, errors: Sequence[P4RuntimeError | None], element: str) -> NoReturn:
-    failed = [error for error in errors if error is not None]
+    failed = [error for error in errors if error is not None and error.code is not Code.ABORTED]
     plural = {"update": "updates", "query": "queries"}[element] if len(errors) != 1 else element
     status = batch_status(errors, f"{len(failed)} of {len(errors)} {plural} failed: {failed[0].message}")
     await context.abort(

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import structlog
 from finsy.proto import p4r
 
 from hvchannel_softswitch.engine import EngineError
@@ -24,7 +25,19 @@ from hvchannel_softswitch.p4runtime.direct_resources import (
 )
 from hvchannel_softswitch.p4runtime.errors import Code, P4RuntimeError, invalid
 from hvchannel_softswitch.p4runtime.pipeline import Pipeline
-from hvchannel_softswitch.p4runtime.table_entries import read_table_entries, write_table_entry
+from hvchannel_softswitch.p4runtime.profile_entries import (
+    read_groups,
+    read_members,
+    write_group,
+    write_member,
+)
+from hvchannel_softswitch.p4runtime.registers import read_registers, write_register
+from hvchannel_softswitch.p4runtime.replication import read_replication, write_replication
+from hvchannel_softswitch.p4runtime.table_entries import write_table_entry
+from hvchannel_softswitch.p4runtime.table_reads import read_table_entries
+from hvchannel_softswitch.p4runtime.value_sets import read_value_sets, write_value_set
+
+_log = structlog.get_logger(__name__)
 
 _WRITERS: dict[str, Callable[[Pipeline, p4r.Update.Type.ValueType, Any], None]] = {
     "table_entry": write_table_entry,
@@ -33,6 +46,11 @@ _WRITERS: dict[str, Callable[[Pipeline, p4r.Update.Type.ValueType, Any], None]] 
     "meter_entry": write_meter,
     "direct_meter_entry": write_direct_meter,
     "digest_entry": write_digest_entry,
+    "action_profile_member": write_member,
+    "action_profile_group": write_group,
+    "packet_replication_engine_entry": write_replication,
+    "value_set_entry": write_value_set,
+    "register_entry": write_register,
 }
 
 _READERS: dict[str, Callable[[Pipeline, Any], Iterator[Any]]] = {
@@ -42,50 +60,50 @@ _READERS: dict[str, Callable[[Pipeline, Any], Iterator[Any]]] = {
     "meter_entry": read_meters,
     "direct_meter_entry": read_direct_meters,
     "digest_entry": read_digest_entries,
+    "action_profile_member": read_members,
+    "action_profile_group": read_groups,
+    "packet_replication_engine_entry": read_replication,
+    "value_set_entry": read_value_sets,
+    "register_entry": read_registers,
 }
 
 
 def apply_update(pipeline: Pipeline, update: p4r.Update) -> None:
     """Raises P4RuntimeError when the update is refused; nothing of it is applied then."""
-    if update.type not in (p4r.Update.INSERT, p4r.Update.MODIFY, p4r.Update.DELETE):
-        raise invalid(f"update type {update.type} is not valid (valid: INSERT, MODIFY, DELETE)")
-    kind = update.entity.WhichOneof("entity")
+    kind, entity = update.type, update.entity
+    if kind not in _UPDATE_TYPES:
+        raise invalid(f"update type {kind} is not valid (valid: INSERT, MODIFY, DELETE)")
+    name = entity.WhichOneof("entity")
     try:
-        _handler(_WRITERS, kind)(pipeline, update.type, getattr(update.entity, kind or ""))
+        _handler(_WRITERS, name)(pipeline, kind, getattr(entity, name or ""))
     except EngineError as error:
         raise invalid(str(error)) from error
+
+
+def apply_each(pipeline: Pipeline, updates: Iterable[p4r.Update]) -> Sequence[P4RuntimeError | None] | None:
+    """Applies each update whatever becomes of the others: one error, or None, for each; None when all went well."""
+    errors: list[P4RuntimeError | None] = []
+    for update in updates:
+        try:
+            apply_update(pipeline, update)
+            errors.append(None)
+        except P4RuntimeError as error:
+            _log.debug("update refused", code=error.code.name, reason=error.message)
+            errors.append(error)
+    return errors if any(errors) else None
+
+
+_UPDATE_TYPES = frozenset((p4r.Update.INSERT, p4r.Update.MODIFY, p4r.Update.DELETE))
 
 
 def read_entities(pipeline: Pipeline, wanted: p4r.Entity) -> list[p4r.Entity]:
     """All entities that one query of a Read selects. Raises P4RuntimeError for a query that is not valid."""
     kind = wanted.WhichOneof("entity")
-    if _asks_for_all_of_nothing(pipeline, wanted):
-        return []
+    if kind == "extern_entry" and not wanted.extern_entry.extern_type_id:
+        return []  # all of nothing: controllers send it to see or clear all state
     reader = _handler(_READERS, kind)
     assert kind is not None, "_handler refuses None"
     return [p4r.Entity(**{kind: found}) for found in reader(pipeline, getattr(wanted, kind))]
-
-
-def _asks_for_all_of_nothing(pipeline: Pipeline, wanted: p4r.Entity) -> bool:
-    """A wildcard read of entities that this switch cannot have, as controllers send to see or clear all state: the
-    true answer is that there are none."""
-    match wanted.WhichOneof("entity"):
-        case "packet_replication_engine_entry":
-            entry = wanted.packet_replication_engine_entry
-            return not (
-                entry.multicast_group_entry.multicast_group_id or entry.clone_session_entry.session_id
-            )
-        case "action_profile_member":
-            return not wanted.action_profile_member.action_profile_id
-        case "action_profile_group":
-            return not wanted.action_profile_group.action_profile_id
-        case "value_set_entry":
-            return not wanted.value_set_entry.value_set_id
-        case "register_entry":
-            return not wanted.register_entry.register_id and not pipeline.program.has_registers
-        case "extern_entry":
-            return not wanted.extern_entry.extern_type_id
-    return False
 
 
 def _handler(handlers: dict[str, Callable[..., Any]], kind: str | None) -> Callable[..., Any]:
