@@ -4,24 +4,26 @@
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 
-VMS  ?= 2
-NAME ?= lab
-TEST ?= tests
-JSON ?=
+VMS    ?= 2
+NAME   ?= lab
+TARGET ?= softswitch
+FRAMES ?= 100000
+TEST   ?=
+JSON   ?=
 
 VENV  := .venv
 BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
-SHELL_VENV  := .venv-shell
-SHELL_READY := $(SHELL_VENV)/.ready
+PTF_VENV  := .venv-ptf
+PTF_READY := $(PTF_VENV)/.ready
 
 PACKAGES := softswitch/hvchannel_softswitch control/hvchannel_control daemons/hvchannel_daemons lab/hvchannel_lab
-CODE     := $(PACKAGES) tests bench p4src/compile.py
+CODE     := $(PACKAGES) tests ptf-tests bench p4src/compile.py
 PIP      := install --quiet --disable-pip-version-check --require-hashes
 
 .PHONY: help
 help: ## this list
-	@echo "make run      a hypervisor and two VMs: the journey of a document, hop by hop (VMS=8 for more VMs)"
+	@echo "make run      a hypervisor and two VMs: the journey of a document, hop by hop (VMS=8, TARGET=bmv2)"
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14 | sed 's/^/make /'
 
 # --- what everything stands on ---------------------------------------------------------------------------------------
@@ -29,49 +31,59 @@ help: ## this list
 .PHONY: setup
 setup: $(READY) ## the virtual environment, from the lock file
 
-# ensurepip is what a Debian without python3-venv lacks.
-.PHONY: python
-python:
-	@python3 -c 'import ensurepip, sys; assert sys.version_info >= (3, 11)' 2>/dev/null || \
-	  { echo "installing python3-venv"; apt-get update -qq && apt-get install -y -qq python3 python3-venv; }
+# ensurepip is what a Debian without python3-venv lacks; ip lays the PTF suite's veths.
+.PHONY: debian
+debian:
+	@python3 -c 'import ensurepip, sys; assert sys.version_info >= (3, 11)' 2>/dev/null && command -v ip >/dev/null || \
+	  { echo "installing python3-venv, iproute2"; apt-get update -qq && apt-get install -y -qq python3 python3-venv iproute2; }
 
-$(READY): requirements/dev.txt pyproject.toml | python
+$(READY): requirements/dev.txt pyproject.toml | debian
 	@echo "setting up $(VENV) from requirements/dev.txt (about half a minute)"
 	@python3 -m venv $(VENV)
 	@$(BIN)/pip $(PIP) -r requirements/dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(SHELL_READY): requirements/shell.txt | python
-	@echo "setting up $(SHELL_VENV) from requirements/shell.txt"
-	@python3 -m venv $(SHELL_VENV)
-	@$(SHELL_VENV)/bin/pip $(PIP) -r requirements/shell.txt
+# p4runtime-shell's pins exclude a modern protobuf: the PTF suite and the shell have an environment of their own. ptf names
+# two packages that it does not need, one of which needs a C compiler; the lock file leaves them out, hence --no-deps.
+$(PTF_READY): requirements/ptf.txt | debian
+	@echo "setting up $(PTF_VENV) from requirements/ptf.txt"
+	@python3 -m venv $(PTF_VENV)
+	@$(PTF_VENV)/bin/pip $(PIP) --no-deps -r requirements/ptf.txt
 	@touch $@
 
 # --- use it ----------------------------------------------------------------------------------------------------------
 
 .PHONY: run
 run: $(READY)
-	@$(BIN)/hvchannel run --name $(NAME) --vms $(VMS)
+	@$(BIN)/hvchannel run --name $(NAME) --vms $(VMS) --target $(TARGET)
 
 .PHONY: up
 up: $(READY) ## the same lab, and it stays up until Ctrl-C
-	@$(BIN)/hvchannel up --name $(NAME) --vms $(VMS)
+	@$(BIN)/hvchannel up --name $(NAME) --vms $(VMS) --target $(TARGET)
 
 .PHONY: down
 down: $(READY) ## stop the lab, and remove what a killed one left behind
 	@$(BIN)/hvchannel down --name $(NAME)
 
 .PHONY: shell
-shell: $(SHELL_READY) ## p4runtime-shell on the running lab's host vSwitch (reads only: the controller is its primary)
+shell: $(PTF_READY) ## p4runtime-shell on the running lab's host vSwitch (reads only: the controller is its primary)
 	@test -S state/$(NAME)/host/p4rt.sock || { echo "error: no lab '$(NAME)' is running: start one with make up" >&2; exit 1; }
-	@$(SHELL_VENV)/bin/python -m p4runtime_sh --device-id 1 --grpc-addr unix:state/$(NAME)/host/p4rt.sock --election-id 0,1
+	@$(PTF_VENV)/bin/python -m p4runtime_sh --device-id 1 --grpc-addr unix:state/$(NAME)/host/p4rt.sock --election-id 0,1
 
 # --- prove it --------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: $(READY) $(SHELL_READY) ## all tests (TEST=tests/control for a part)
+test: $(READY) $(PTF_READY) ## all tests (TEST=tests/control for a part)
 	@$(BIN)/pytest $(TEST)
+
+.PHONY: ptf
+ptf: $(READY) $(PTF_READY) ## the PTF suite (TARGET=softswitch or bmv2, TEST=a class, file or group)
+	@ptf-tests/run --target $(TARGET) $(if $(TEST),--test $(TEST))
+
+.PHONY: diff
+diff: $(READY) ## softswitch and bmv2 side by side, frame by frame (FRAMES=100000 per program)
+	@HVCHANNEL_DIFF_FRAMES=$(FRAMES) $(BIN)/pytest tests/diff --timeout 3600
 
 .PHONY: lint
 lint: $(READY) ## ruff and mypy --strict
@@ -79,6 +91,7 @@ lint: $(READY) ## ruff and mypy --strict
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/mypy
 	@$(BIN)/mypy bench p4src/compile.py
+	@cd ptf-tests && MYPYPATH=. ../$(BIN)/mypy --strict -p runner
 
 .PHONY: bench
 bench: $(READY) ## figures side by side (JSON=file to keep them)
@@ -104,8 +117,9 @@ proto: $(READY) ## the gRPC stubs beside their .proto
 .PHONY: lock
 lock: ## the lock files, with uv
 	@uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 pyproject.toml --group dev -o requirements/dev.txt
-	@uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 requirements/shell.in -o requirements/shell.txt
+	@uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 requirements/ptf.in -o requirements/ptf.txt \
+	  $(foreach name,netifaces scapy-helper pyperclip tabulate getmac,--no-emit-package $(name))
 
 .PHONY: clean
 clean: ## remove environments, caches and the state of stopped labs
-	@rm -rf $(VENV) $(SHELL_VENV) state .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(PTF_VENV) state .mypy_cache .ruff_cache .pytest_cache .hypothesis

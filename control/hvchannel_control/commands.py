@@ -87,7 +87,9 @@ def register(app: typer.Typer) -> None:
     app.command("attach", epilog="Example: hvchannel attach vm1 --mac 02:00:00:00:00:01 --port 2")(attach)
     app.command("detach", epilog="Example: hvchannel detach vm1")(detach)
     app.command("list", epilog="Example: hvchannel list --json | jq -r '.[].lip'")(list_vifs)
-    app.command("status", epilog="Example: hvchannel status --json | jq .verdicts.drop_spoofed.packets")(status)
+    app.command("status", epilog="Example: hvchannel status --json | jq .verdicts.drop_spoofed.packets")(
+        status
+    )
 
 
 app = typer.Typer(help="Speak to a vSwitch's controller.", no_args_is_help=True)

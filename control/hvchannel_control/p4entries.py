@@ -37,10 +37,12 @@ def decode(found: fy.P4TableEntry) -> Entry:
     )
 
 
-def encode(update: Update) -> fy.P4TableEntry:
+def encode(update: Update) -> fy.P4TableEntry | fy.P4DirectMeterEntry:
     """An update, as finsy writes it."""
     entry = update.entry
     found = fy.P4TableEntry(entry.table, match=fy.P4TableMatch(entry.match))
+    if update.operation is Operation.RESET_METER:
+        return ~fy.P4DirectMeterEntry(table_entry=found)
     if update.operation is Operation.DELETE:
         return -found
     found.action = fy.P4TableAction(entry.action, **dict(entry.args))
@@ -49,7 +51,7 @@ def encode(update: Update) -> fy.P4TableEntry:
     return +found if update.operation is Operation.INSERT else ~found
 
 
-def encode_all(updates: Iterable[Update]) -> list[fy.P4TableEntry]:
+def encode_all(updates: Iterable[Update]) -> list[fy.P4TableEntry | fy.P4DirectMeterEntry]:
     return [encode(update) for update in updates]
 
 

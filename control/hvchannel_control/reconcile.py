@@ -11,7 +11,7 @@ two states passes less, never something else.
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hvchannel_control.entries import Entry, EntryKey
 
@@ -20,6 +20,9 @@ class Operation(enum.Enum):
     INSERT = "insert"
     MODIFY = "modify"
     DELETE = "delete"
+    RESET_METER = "reset meter of"
+    """Of an entry that is there and shall have none. To write the entry without one is not enough everywhere: bmv2
+    keeps what it had, and gives a new entry the meter of one that was deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ _OUTERMOST = 2
 
 
 def plan(actual: Iterable[Entry], desired: Iterable[Entry]) -> list[Batch]:
-    """The batches that take a switch from `actual` to `desired`: one update per entry that differs, none
+    """The batches that take a switch from `actual` to `desired`: an update per thing that differs, none
     empty.
 
     Entries of const tables are the program's own and belong in neither. Raises ValueError when two desired
@@ -51,13 +54,21 @@ def plan(actual: Iterable[Entry], desired: Iterable[Entry]) -> list[Batch]:
     wants = _by_key(desired)
     removed = [Update(Operation.DELETE, entry) for key, entry in holds.items() if key not in wants]
     written = [
-        Update(Operation.MODIFY if key in holds else Operation.INSERT, entry)
+        Update(operation, entry)
         for key, entry in wants.items()
-        if holds.get(key) != entry
+        for operation in _operations(holds.get(key), entry)
     ]
     batches = [_of_layer(removed, layer) for layer in range(_OUTERMOST, _INNERMOST - 1, -1)]
     batches += [_of_layer(written, layer) for layer in range(_INNERMOST, _OUTERMOST + 1)]
     return [batch for batch in batches if batch]
+
+
+def _operations(holds: Entry | None, wants: Entry) -> list[Operation]:
+    if holds is None:
+        return [Operation.INSERT]
+    loses_meter = holds.meter is not None and wants.meter is None
+    kept = replace(holds, meter=None) if loses_meter else holds
+    return [Operation.MODIFY] * (kept != wants) + [Operation.RESET_METER] * loses_meter
 
 
 def _by_key(entries: Iterable[Entry]) -> dict[EntryKey, Entry]:

@@ -327,7 +327,7 @@ def _explain(error: BaseException | None) -> str:
     if isinstance(error, fy.P4ClientError):
         if error.code is fy.GRPCStatusCode.UNAVAILABLE:
             return f"cannot be reached: {error.message.rpartition('error: ')[2]}"
-        return f"{error.code.name}: {error.message}"
+        return f"{error.code.name}: {error.message or 'the vSwitch gives no reason'}"  # bmv2 often gives none
     if isinstance(error, SwitchError):
         return str(error)
     return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -13,6 +13,7 @@ from pathlib import Path
 from hvchannel_lab.handle import Handle
 from hvchannel_lab.namespaces import command_in
 from hvchannel_lab.state_directory import UP_FILE
+from hvchannel_lab.targets import Target
 from hvchannel_lab.topology import DEFAULT_TRACE_LIMIT, Topology
 
 _POLL = 0.05  # seconds
@@ -25,14 +26,21 @@ class BackgroundError(RuntimeError):
 
 @contextmanager
 def background_lab(
-    name: str, state: Path, vms: int = 2, *, trace_limit: int = DEFAULT_TRACE_LIMIT, up_within: float = 120.0
+    name: str,
+    state: Path,
+    vms: int = 2,
+    *,
+    target: Target = Target.SOFTSWITCH,
+    trace_limit: int = DEFAULT_TRACE_LIMIT,
+    up_within: float = 120.0,
 ) -> Iterator[Handle]:
     """`hvchannel up`, and a handle of it once all its VMs are reached. Raises BackgroundError.
 
     The lab dies with the caller's thread, should that not get to the end of the block.
     """
     up = [sys.executable, "-m", "hvchannel_lab.cli", "up"]
-    options = ["--name", name, "--state", str(state), "--vms", str(vms), "--trace-limit", str(trace_limit)]
+    options = ["--name", name, "--state", str(state), "--vms", str(vms), "--target", target]
+    options += ["--trace-limit", str(trace_limit)]
     printed = state.with_name(f"{state.name}.log")
     with printed.open("wb") as output:
         process = subprocess.Popen(

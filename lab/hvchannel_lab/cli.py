@@ -8,24 +8,18 @@ import shlex
 import signal
 import sys
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hvchannel_lab import registry
+from hvchannel_lab.targets import Target
 
 _CONTROL, _FEED, _LAB = "HVCHANNEL_CONTROL", "HVCHANNEL_FEED", "HVCHANNEL_LAB"
 _STATE_ROOT = Path("state")
 _DOWN_WITHIN = 60.0  # seconds
 _OWN_VERBS = ("run", "up", "down", "journey", "restart", "shell-env")
-
-
-class Target(StrEnum):
-    """What runs the P4 programs."""
-
-    SOFTSWITCH = "softswitch"
 
 
 app = typer.Typer(
@@ -48,7 +42,12 @@ StateOption = Annotated[
 KeepOption = Annotated[
     bool, typer.Option("--keep", help="Start from what the lab before left in the state directory.")
 ]
-TargetOption = Annotated[Target, typer.Option("--target", help="What runs the P4 programs.")]
+TargetOption = Annotated[
+    Target,
+    typer.Option(
+        "--target", help="What runs the P4 programs. bmv2: simple_switch_grpc of PATH, else its container."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, progress on stderr.")]
 
 
@@ -92,10 +91,23 @@ def run(
     from hvchannel_lab.lab_commands import Options, serve  # noqa: PLC0415 (--help need not load all this)
 
     stay = sys.stdout.isatty() and not once and not as_json
-    _exit_with(serve(Options(name, _state(state, name), vms, keep, journey=True, stay=stay, as_json=as_json)))
+    _exit_with(
+        serve(
+            Options(
+                name,
+                _state(state, name),
+                vms,
+                keep,
+                journey=True,
+                stay=stay,
+                as_json=as_json,
+                target=target,
+            )
+        )
+    )
 
 
-@app.command(epilog="Example: hvchannel up --vms 4 &")
+@app.command(epilog="Example: hvchannel up --vms 4 --target bmv2 &")
 def up(
     vms: VmsOption = 2,
     name: NameOption = registry.DEFAULT_LAB,
@@ -121,6 +133,7 @@ def up(
                 stay=True,
                 as_json=False,
                 trace_limit=trace_limit,
+                target=target,
             )
         )
     )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was seen of one packet's journey, and the look-ups that find it: in captures, in traces, in tables.
+"""What was seen of one packet's journey, and the look-ups that find it: in captures, in tables, in what else
+the vSwitch leaves (a trace, or counters).
 
 Nothing here knows what an identifier, address or port should be: values are found, and then compared with
 each other.
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from hvchannel_lab.accounts import Account
 from hvchannel_lab.capture import Capture, CaptureTimeoutError, Frame
 from hvchannel_lab.frames import Decoded, decode
 from hvchannel_lab.handle import Handle
@@ -46,6 +48,7 @@ class Witness:
 
     handle: Handle
     capture: Capture
+    account: Account
     vm: str
     elements: list[Element] = field(default_factory=list)
     _sources: list[str] = field(default_factory=list)
@@ -93,20 +96,18 @@ class Witness:
         return found, decode(found.data)
 
     def record(self, who: str, frame: bytes) -> Record:
-        """The vSwitch's trace of a frame, by its bytes. Raises MissingError."""
+        """What the vSwitch did with a frame, by its bytes. Raises MissingError."""
         deadline = time.monotonic() + _WITHIN
-        while True:
-            for record in self.handle.trace(who, frame):
-                if not record.dropped:
-                    self.saw(f"trace of {who}, packet {record.number}")
-                    return record
+        while (found := self.account.find(who, frame)) is None:
             self.require(
                 time.monotonic() < deadline,
-                f"the packet of {len(frame)} bytes that was captured before {who}'s vSwitch, in its trace "
-                f"{self.handle.topology.trace_file(who)} (which ends after {self.handle.topology.trace_limit} "
-                f"packets; `hvchannel restart {who}/softswitch` begins a new one)",
+                f"the packet of {len(frame)} bytes that was captured before {who}'s vSwitch, in "
+                f"{self.account.missing(who)}",
             )
             time.sleep(_POLL)
+        record, source = found
+        self.saw(source)
+        return record
 
     def hit(self, who: str, record: Record, table: str, *actions: str) -> Lookup:
         """A table that the packet hit, with one of these actions; the same entry is read from the running
@@ -125,7 +126,7 @@ class Witness:
         entry = self._entry(who, table, lookup)
         self.same(f"action of {who}'s {table} for {lookup.key}", entry.action, lookup.action)
         self.same(f"parameters of {who}'s {table} for {lookup.key}", entry.args, lookup.args)
-        self.saw(f"P4Runtime read of {who}: {table}")
+        self.saw(self.account.hit_shown_by(who, lookup))
         return lookup
 
     def _entry(self, who: str, table: str, lookup: Lookup) -> Entry:

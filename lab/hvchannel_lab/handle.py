@@ -32,6 +32,7 @@ from hvchannel_lab.processes import program_path
 from hvchannel_lab.registry import Process
 from hvchannel_lab.supervisor import PROCESSES_FILE
 from hvchannel_lab.tables import Entry, SwitchReader
+from hvchannel_lab.targets import Target
 from hvchannel_lab.threads import in_thread
 from hvchannel_lab.topology import Topology, TopologyError, Vm
 
@@ -181,7 +182,14 @@ class Handle:
                 sock.send(frame)
 
     def trace(self, who: str, frame: bytes | None = None) -> list[traces.Record]:
-        """What the vSwitch wrote of its packets, oldest first; of those alone that came in as `frame`."""
+        """What the vSwitch wrote of its packets, oldest first; of those alone that came in as `frame`.
+
+        Raises TopologyError for a target that writes no trace.
+        """
+        if not self.topology.target.traces:
+            raise TopologyError(
+                f"target {self.topology.target} writes no trace of its packets (valid: {Target.SOFTSWITCH})"
+            )
         return list(traces.read(self.topology.trace_file(who), frame))
 
     # Processes and namespaces

@@ -2,8 +2,9 @@
 """The journey of one packet to a VM, element by element as in DESIGN section 1, and of the answer back.
 
 A document is put for each VM, and answered by a local program there, while frames are captured at every hop.
-Then each element is shown by what was found of that very packet: in the captures, in the vSwitches' traces,
-in their tables. An element for which nothing is found is an error; no value is assumed.
+Then each element is shown by what was found of that very packet: in the captures, in the vSwitches' tables, and
+in their traces or, where a target writes none, their counters. An element for which nothing is found is an
+error; no value is assumed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from hvchannel_lab.capture import Capture
+from hvchannel_lab.accounts import account_of
 from hvchannel_lab.evidence import Element, MissingError, Witness
 from hvchannel_lab.handle import Handle
 from hvchannel_lab.tables import mac_text
@@ -71,6 +72,7 @@ def observe(handle: Handle) -> list[Journey]:
     Raises JourneyError, LabTimeoutError, FeedError, SwitchReadError, OSError.
     """
     with handle.capture() as capture:
+        account = account_of(handle, capture)
         sent = []
         for vm in handle.vms:
             content = sample_document(vm)
@@ -79,11 +81,10 @@ def observe(handle: Handle) -> list[Journey]:
         for document in sent:
             handle.wait_acked(document.vm.vif, document.key, document.revision)
             handle.wait_report(document.vm.vif, document.key, document.revision)
-        return [_journey(handle, capture, document) for document in sent]
+        return [_journey(Witness(handle, capture, account, document.vm.name), document) for document in sent]
 
 
-def _journey(handle: Handle, capture: Capture, sent: Sent) -> Journey:
-    witness = Witness(handle, capture, sent.vm.name)
+def _journey(witness: Witness, sent: Sent) -> Journey:
     try:
         _there(witness, sent)
         there = tuple(witness.elements)
@@ -176,7 +177,7 @@ def _there(w: Witness, sent: Sent) -> None:
     translate = w.hit("host", host, "translate", "to_cip")
     tagged = w.output("host", host, second_port)
     leaving, tagged_header = w.frame(
-        f"host/{vm.vnic}", True, lambda frame: frame.data == tagged, "the frame that the host vSwitch traced"
+        f"host/{vm.vnic}", True, lambda frame: frame.data == tagged, "the frame that left the host vSwitch"
     )
     w.same("VLAN id of the entry and of the frame", tag.args["vlan_id"], tagged_header.vlan)
     w.same(
@@ -238,7 +239,7 @@ def _there(w: Witness, sent: Sent) -> None:
         f"{vm.name}/{vm.guestd_interface}",
         False,
         lambda frame: frame.data == delivered,
-        "the frame that the guest vSwitch traced",
+        "the frame that left the guest vSwitch",
     )
     w.same("tag of the frame", last.vlan, None)
     w.require(last.checksums_right, "right checksums where the guest's kernel verifies them")
@@ -327,7 +328,7 @@ def _back(w: Witness, sent: Sent) -> None:
         f"host/{hypervisor.hostd_interface}",
         False,
         lambda frame: frame.data == delivered,
-        "the frame that the host vSwitch traced",
+        "the frame that left the host vSwitch",
     )
     w.same("source IP of the entry and of the frame", lip, last.src_ip)
     w.same("tag of the frame", last.vlan, None)

@@ -21,6 +21,7 @@ from hvchannel_lab.registry import LabRunsError, NoSuchLabError
 from hvchannel_lab.running_lab import BringUpError, RunningLab
 from hvchannel_lab.supervisor import StartError
 from hvchannel_lab.tables import SwitchReadError
+from hvchannel_lab.targets import Target
 from hvchannel_lab.threads import in_thread
 from hvchannel_lab.topology import DEFAULT_TRACE_LIMIT, Topology, TopologyError, plan
 
@@ -51,6 +52,7 @@ class Options:
     stay: bool
     as_json: bool
     trace_limit: int | None = None
+    target: Target = Target.SOFTSWITCH
 
 
 class _Progress:
@@ -89,7 +91,11 @@ def serve(options: Options) -> int:
     progress = _Progress(errors)
     try:
         topology = plan(
-            options.name, options.state, options.vms, trace_limit=options.trace_limit or DEFAULT_TRACE_LIMIT
+            options.name,
+            options.state,
+            options.vms,
+            trace_limit=options.trace_limit or DEFAULT_TRACE_LIMIT,
+            target=options.target,
         )
         return asyncio.run(_serve(options, topology, errors, progress))
     except _FAILURES as error:

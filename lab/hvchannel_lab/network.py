@@ -38,7 +38,7 @@ _DAEMON_SETTINGS = {"arp_ignore": "1", "arp_announce": "2", "rp_filter": "1"}
 
 
 @dataclass(frozen=True)
-class _End:
+class End:
     """One end of a veth. `address` None: the kernel's choice, for ends whose MAC nobody sees."""
 
     interface: str
@@ -57,7 +57,7 @@ class Link:
     def close(self) -> None:
         self._route.close()
 
-    def add_veth(self, here: _End, there: _End, mtu: int) -> None:
+    def add_veth(self, here: End, there: End, mtu: int) -> None:
         """Both ends exist, down, with offloads off. Raises OSError, NetlinkError."""
         peer = {"ifname": there.interface, "net_ns_fd": there.namespace, "mtu": mtu}
         if there.address:
@@ -139,8 +139,8 @@ def add_hypervisor(hypervisor: Hypervisor, mtu: int) -> None:
     create_namespace(hypervisor.namespace)
     with link(hypervisor.namespace) as route:
         route.add_veth(
-            _End(hypervisor.hostd_interface, hypervisor.namespace, hypervisor.mac),
-            _End(hypervisor.hostd_switch_interface, hypervisor.namespace),
+            End(hypervisor.hostd_interface, hypervisor.namespace, hypervisor.mac),
+            End(hypervisor.hostd_switch_interface, hypervisor.namespace),
             mtu,
         )
         route.up(hypervisor.hostd_switch_interface, _SWITCH_PORT_SETTINGS)
@@ -154,8 +154,8 @@ def add_vm(vm: Vm, topology: Topology) -> None:
     cip, hypervisor = str(topology.channel.cip), str(topology.hypervisor.address.ip)
     with link(vm.namespace) as route:
         route.add_veth(
-            _End(vm.guestd_interface, vm.namespace, vm.mac),
-            _End(vm.guestd_switch_interface, vm.namespace),
+            End(vm.guestd_interface, vm.namespace, vm.mac),
+            End(vm.guestd_switch_interface, vm.namespace),
             topology.mtu,
         )
         route.up(vm.guestd_switch_interface, _SWITCH_PORT_SETTINGS)
@@ -168,7 +168,7 @@ def plug(vm: Vm, topology: Topology) -> None:
     """The VNIC: one end on the hypervisor, the other the VM's eth, with the VIF's MAC and no address."""
     namespace = topology.hypervisor.namespace
     with link(namespace) as route:
-        route.add_veth(_End(vm.vnic, namespace), _End(vm.eth, vm.namespace, vm.mac), topology.mtu)
+        route.add_veth(End(vm.vnic, namespace), End(vm.eth, vm.namespace, vm.mac), topology.mtu)
         route.up(vm.vnic, _SWITCH_PORT_SETTINGS)
     with link(vm.namespace) as route:
         route.up(vm.eth, _SWITCH_PORT_SETTINGS)

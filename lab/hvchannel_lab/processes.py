@@ -7,7 +7,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from hvchannel_lab import bmv2
 from hvchannel_lab.supervisor import Program
+from hvchannel_lab.targets import Target
 from hvchannel_lab.topology import Topology, Vm
 
 DEVICE_ID = 1
@@ -39,8 +41,6 @@ def write_configuration(topology: Topology) -> None:
 def host_programs(topology: Topology) -> list[Program]:
     """What runs on the hypervisor."""
     hypervisor = topology.hypervisor
-    ports = {hypervisor.hostd_port: hypervisor.hostd_switch_interface}
-    ports |= {vm.host_port: vm.vnic for vm in topology.vms}
     hostd = (
         program_path("hostd"),
         *("--control", str(topology.control_socket("host"))),
@@ -48,7 +48,7 @@ def host_programs(topology: Topology) -> list[Program]:
         *("--source", str(hypervisor.address.ip)),
     )
     return [
-        _switch(topology, "host", hypervisor.namespace, ports),
+        _switch(topology, "host", hypervisor.namespace),
         _controller(topology, "host", hypervisor.namespace, "host"),
         Program("host", "hostd", hypervisor.namespace, hostd, _log(topology, "host", "hostd"), _DAEMON),
     ]
@@ -56,7 +56,6 @@ def host_programs(topology: Topology) -> list[Program]:
 
 def vm_programs(topology: Topology, vm: Vm) -> list[Program]:
     """What runs in one VM, besides its local program."""
-    ports = {vm.guestd_port: vm.guestd_switch_interface, vm.eth_port: vm.eth}
     socket = topology.guestd_socket(vm.name)
     guestd = (
         *(program_path("guestd"), "run"),
@@ -65,7 +64,7 @@ def vm_programs(topology: Topology, vm: Vm) -> list[Program]:
         *("--socket", str(socket)),
     )
     return [
-        _switch(topology, vm.name, vm.namespace, ports),
+        _switch(topology, vm.name, vm.namespace),
         _controller(topology, vm.name, vm.namespace, "guest"),
         Program(
             vm.name, "guestd", vm.namespace, guestd, _log(topology, vm.name, "guestd"), _DAEMON, ready=socket
@@ -82,18 +81,26 @@ def workload(topology: Topology, vm: Vm) -> Program:
     return Program(vm.name, "workload", vm.namespace, argv, _log(topology, vm.name, "workload"), _WORKLOAD)
 
 
-def _switch(topology: Topology, who: str, namespace: str, ports: dict[int, str]) -> Program:
-    socket = topology.p4runtime_socket(who)
-    argv = [
-        *(program_path("softswitch"), "--device-id", str(DEVICE_ID)),
-        *("--cpu-port", str(topology.channel.cpu_port), "--no-p4"),
-        *(word for port, interface in ports.items() for word in ("-i", f"{port}@{interface}")),
-        *("--trace-file", str(topology.trace_file(who)), "--trace-limit", str(topology.trace_limit)),
-        *("--", "--grpc-server-addr", f"unix:{socket}"),
-    ]
-    return Program(
-        who, "softswitch", namespace, tuple(argv), _log(topology, who, "softswitch"), _SWITCH, ready=socket
-    )
+def _switch(topology: Topology, who: str, namespace: str) -> Program:
+    socket, target = topology.p4runtime_socket(who), topology.target
+    common = ["--device-id", str(DEVICE_ID), "--no-p4"]
+    for port, hop in topology.port_hops(who).items():
+        common += ["-i", f"{port}@{hop.interface}"]
+    own = ["--grpc-server-addr", f"unix:{socket}", "--cpu-port", str(topology.channel.cpu_port)]
+    match target:
+        case Target.SOFTSWITCH:
+            trace = [
+                "--trace-file",
+                str(topology.trace_file(who)),
+                "--trace-limit",
+                str(topology.trace_limit),
+            ]
+            argv = [program_path("softswitch"), *common, *trace, "--", *own]
+        case Target.BMV2:
+            log = ["--log-console", "--log-level", "warn"]
+            argv = bmv2.command(namespace, topology.folder(who), [*common, *log, "--", *own])
+    log_file = _log(topology, who, target.value)
+    return Program(who, target.value, namespace, tuple(argv), log_file, _SWITCH, ready=socket)
 
 
 def _controller(topology: Topology, who: str, namespace: str, profile: str) -> Program:

@@ -13,6 +13,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from hvchannel_lab.targets import Target
+
 TOPOLOGY_FILE = "topology.json"
 MAX_VMS = 64
 DEFAULT_TRACE_LIMIT = 4000
@@ -88,6 +90,7 @@ class Topology(_Model):
 
     name: str
     state: Path
+    target: Target = Target.SOFTSWITCH
     mtu: Annotated[int, Field(ge=576, le=3400)] = 1500
     trace_limit: Annotated[int, Field(ge=1)] = DEFAULT_TRACE_LIMIT  # packets a vSwitch's trace holds
     channel: Channel = Channel()
@@ -117,6 +120,16 @@ class Topology(_Model):
             yield Hop(name=f"host/{vm.vnic}", namespace=hypervisor.namespace, interface=vm.vnic)
             for interface in (vm.eth, vm.guestd_switch_interface, vm.guestd_interface):
                 yield Hop(name=f"{vm.name}/{interface}", namespace=vm.namespace, interface=interface)
+
+    def port_hops(self, who: str) -> dict[int, Hop]:
+        """Which hop each port of the vSwitch of `who` is. Raises TopologyError with the valid names."""
+        if who == "host":
+            ports = {self.hypervisor.hostd_port: self.hypervisor.hostd_switch_interface}
+            ports |= {vm.host_port: vm.vnic for vm in self.vms}
+        else:
+            vm = self.vm(who)
+            ports = {vm.guestd_port: vm.guestd_switch_interface, vm.eth_port: vm.eth}
+        return {port: self.hop(f"{who}/{interface}") for port, interface in ports.items()}
 
     def hop(self, name: str) -> Hop:
         """Raises TopologyError with the valid names."""
@@ -155,7 +168,7 @@ class Topology(_Model):
         return self.folder(vm) / "guestd.sock"
 
     def trace_file(self, who: str) -> Path:
-        """The vSwitch's trace: one JSON object per packet and line."""
+        """The vSwitch's trace, of a target that writes one: one JSON object per packet and line."""
         return self.folder(who) / "trace.jsonl"
 
     @property
@@ -181,6 +194,7 @@ def plan(
     vms: int,
     channel: Channel | None = None,
     trace_limit: int = DEFAULT_TRACE_LIMIT,
+    target: Target = Target.SOFTSWITCH,
 ) -> Topology:
     """The lab of that name with so many VMs. Nothing is created. Raises TopologyError."""
     if not _LAB_NAME.fullmatch(name):
@@ -199,6 +213,7 @@ def plan(
     return Topology(
         name=name,
         state=state,
+        target=target,
         trace_limit=trace_limit,
         channel=channel or Channel(),
         hypervisor=Hypervisor(namespace=f"hvc-{name}-hv"),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real softswitch to control; logs of the code under test go to pytest's log capture."""
+"""A real target to control; logs of the code under test go to pytest's log capture."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,27 +13,20 @@ import pytest
 import structlog
 
 
-class SoftswitchProcess:
-    """A softswitch without ports, serving P4Runtime at `address`. It may be killed and started again."""
+class SwitchProcess:
+    """A target without ports, serving P4Runtime at `address`. It may be killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, program: str | Path, folder: Path) -> None:
         self.address = f"unix:{folder}/p4rt.sock"
-        self._log = (folder / "softswitch.log").open("ab")
+        self._program = program
+        self._log = (folder / "switch.log").open("ab")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        program = Path(sys.executable).with_name("softswitch")
-        options = [
-            "--no-p4",
-            "--device-id",
-            "1",
-            "--cpu-port",
-            "510",
-            "--",
-            "--grpc-server-addr",
-            self.address,
-        ]
-        self._process = subprocess.Popen([program, *options], stdout=self._log, stderr=self._log)
+        options = ["--no-p4", "--device-id", "1"]
+        own = ["--grpc-server-addr", self.address, "--cpu-port", "510"]
+        command = [self._program, *options, "--", *own]
+        self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
 
     def kill(self) -> None:
         """As kill -9 does."""
@@ -51,13 +45,18 @@ class SoftswitchProcess:
         self._log.close()
 
 
-@pytest.fixture
-def new_softswitch(tmp_path: Path) -> Iterator[Callable[[], SoftswitchProcess]]:
-    """Makes the softswitch of this test; it is not yet started."""
+@pytest.fixture(params=["softswitch", "simple_switch_grpc"])
+def new_switch(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], SwitchProcess]]:
+    """Makes the target of this test, softswitch or bmv2's; it is not yet started."""
+    program: str | Path | None = Path(sys.executable).with_name("softswitch")
+    if request.param != "softswitch":
+        program = shutil.which(request.param)
+    if program is None:
+        pytest.skip(f"bmv2 is not here: {request.param} is not on PATH (docs/bmv2.md says how to get it)")
     with ExitStack() as stack:
 
-        def make() -> SoftswitchProcess:
-            process = SoftswitchProcess(tmp_path)
+        def make() -> SwitchProcess:
+            process = SwitchProcess(program, tmp_path)
             stack.callback(process.close)
             return process
 
@@ -65,9 +64,9 @@ def new_softswitch(tmp_path: Path) -> Iterator[Callable[[], SoftswitchProcess]]:
 
 
 @pytest.fixture
-def softswitch(new_softswitch: Callable[[], SoftswitchProcess]) -> SoftswitchProcess:
+def target(new_switch: Callable[[], SwitchProcess]) -> SwitchProcess:
     """Started."""
-    process = new_softswitch()
+    process = new_switch()
     process.start()
     return process
 

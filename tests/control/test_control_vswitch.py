@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A controller and a real softswitch: the tables become what they should be, whatever happens to either."""
+"""A controller and a real target: the tables become what they should be, whatever happens to either."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +18,7 @@ from hvchannel_control.attachments import FixedAttachment, HostAttachments
 from hvchannel_control.compiled import find_program
 from hvchannel_control.config import GuestConfig, HostConfig
 from hvchannel_control.controller import Controller
-from hvchannel_control.entries import Entry, entry
+from hvchannel_control.entries import Entry, MeterConfig, entry
 from hvchannel_control.p4entries import decode, encode_all, wildcards
 from hvchannel_control.profiles.guest import GuestProfile
 from hvchannel_control.profiles.host import HostProfile
@@ -148,9 +149,9 @@ def wanted(config: HostConfig, controller: Controller) -> set[Entry]:
     return set(entries)
 
 
-async def test_the_tables_follow_what_is_attached(tmp_path: Path, softswitch: Switch) -> None:
-    config = host_config(softswitch, **SLOW_AUDIT)
-    spy = OtherHand(softswitch.address)
+async def test_the_tables_follow_what_is_attached(tmp_path: Path, target: Switch) -> None:
+    config = host_config(target, **SLOW_AUDIT)
+    spy = OtherHand(target.address)
     async with host_controller(tmp_path, config) as controller:
         await until_synced(controller)
         assert await spy.read() == wanted(config, controller)
@@ -167,31 +168,31 @@ async def test_the_tables_follow_what_is_attached(tmp_path: Path, softswitch: Sw
     await spy.close()
 
 
-async def test_a_killed_switch_gets_its_tables_back(tmp_path: Path, softswitch: Switch) -> None:
-    config = host_config(softswitch, **SLOW_AUDIT)
+async def test_a_killed_switch_gets_its_tables_back(tmp_path: Path, target: Switch) -> None:
+    config = host_config(target, **SLOW_AUDIT)
     async with host_controller(tmp_path, config) as controller:
         controller.attach("vm1", MAC1, 2, 0)
         await until_realised(controller, "vm1")
         events = controller.watch()
         assert (await anext(events)).attached.state == control_pb2.Vif.REALISED
         assert (await anext(events)).synced
-        softswitch.kill()
+        target.kill()
         await until(lambda: not controller.vswitch.state.connected)
         assert controller.vswitch.state.last_error
-        softswitch.start()
+        target.start()
         states = [(await anext(events)).attached.state for _ in range(2)]
         assert states == [control_pb2.Vif.PENDING, control_pb2.Vif.REALISED]
         await until_synced(controller)
         assert controller.vswitch.state.last_error == ""
-        spy = OtherHand(softswitch.address)
+        spy = OtherHand(target.address)
         assert await spy.read() == wanted(config, controller)
         await spy.close()
 
 
 async def test_a_switch_that_is_not_there_yet_is_waited_for(
-    tmp_path: Path, new_softswitch: Callable[[], Switch]
+    tmp_path: Path, new_switch: Callable[[], Switch]
 ) -> None:
-    switch = new_softswitch()
+    switch = new_switch()
     async with host_controller(tmp_path, host_config(switch)) as controller:
         controller.attach("vm1", MAC1, 2, 0)
         await until(lambda: "cannot be reached" in controller.vswitch.state.last_error)
@@ -200,10 +201,8 @@ async def test_a_switch_that_is_not_there_yet_is_waited_for(
         await until_realised(controller, "vm1")
 
 
-async def test_a_restarted_controller_keeps_leases_and_writes_nothing(
-    tmp_path: Path, softswitch: Switch
-) -> None:
-    config = host_config(softswitch)
+async def test_a_restarted_controller_keeps_leases_and_writes_nothing(tmp_path: Path, target: Switch) -> None:
+    config = host_config(target)
     async with host_controller(tmp_path, config) as controller:
         controller.attach("vm1", MAC1, 2, 0)
         controller.attach("vm2", MAC2, 3, 0)
@@ -216,38 +215,41 @@ async def test_a_restarted_controller_keeps_leases_and_writes_nothing(
 
 
 def drift(config: HostConfig) -> list[Update]:
-    """One entry gone, one changed, one without its policer, one of nobody's."""
+    """One entry gone, one changed, one of nobody's, one with another policer, one with a policer that has none."""
     attachment, guard, *_, tag, _ = HostProfile(config).vif_entries(
         Vif("vm1", MAC1, 2, 4094, IPv4Address("169.254.1.10"))
     )
+    of_hypervisor = HostProfile(config).fixed_entries()[0]
+    slow = MeterConfig.policer(1000, 2000)
     return [
         Update(Operation.DELETE, guard),
         Update(Operation.MODIFY, Entry(tag.table, tag.match, "leave_untagged")),
-        Update(Operation.MODIFY, Entry(attachment.table, attachment.match, "attach_guest", attachment.args)),
         Update(Operation.INSERT, entry("member", {"port": 9, "vni": 5001}, "member_guest")),
+        Update(Operation.MODIFY, replace(attachment, meter=slow)),
+        Update(Operation.MODIFY, replace(of_hypervisor, meter=slow)),
     ]
 
 
-async def test_an_audit_repairs_what_another_hand_changed(tmp_path: Path, softswitch: Switch) -> None:
-    config = host_config(softswitch, **FAST_AUDIT)
-    hand = OtherHand(softswitch.address)
+async def test_an_audit_repairs_what_another_hand_changed(tmp_path: Path, target: Switch) -> None:
+    config = host_config(target, **FAST_AUDIT)
+    hand = OtherHand(target.address)
     async with host_controller(tmp_path, config) as controller:
         controller.attach("vm1", MAC1, 2, 0)
         await until_realised(controller, "vm1")
         before = controller.vswitch.state.writes
         await hand.write(*drift(config))
-        await until(lambda: controller.vswitch.state.writes >= before + 4)
+        await until(lambda: controller.vswitch.state.writes >= before + 5)
         await until_realised(controller, "vm1")
         assert await hand.read() == wanted(config, controller)
-        assert controller.vswitch.state.writes == before + 4
+        assert controller.vswitch.state.writes == before + 5
     await hand.close()
 
 
 async def test_another_primary_is_reported_and_what_it_did_undone_when_it_leaves(
-    tmp_path: Path, softswitch: Switch
+    tmp_path: Path, target: Switch
 ) -> None:
-    config = host_config(softswitch, **SLOW_AUDIT)
-    other = OtherHand(softswitch.address, election_id=99)
+    config = host_config(target, **SLOW_AUDIT)
+    other = OtherHand(target.address, election_id=99)
     async with host_controller(tmp_path, config) as controller:
         controller.attach("vm1", MAC1, 2, 0)
         await until_realised(controller, "vm1")
@@ -260,25 +262,25 @@ async def test_another_primary_is_reported_and_what_it_did_undone_when_it_leaves
     await other.close()
 
 
-async def test_another_program_in_the_switch_is_replaced(tmp_path: Path, softswitch: Switch) -> None:
-    config = host_config(softswitch, **SLOW_AUDIT)
-    other = OtherHand(softswitch.address, program="guest_vswitch", election_id=99)
+async def test_another_program_in_the_switch_is_replaced(tmp_path: Path, target: Switch) -> None:
+    config = host_config(target, **SLOW_AUDIT)
+    other = OtherHand(target.address, program="guest_vswitch", election_id=99)
     async with host_controller(tmp_path, config) as controller:
         await until_synced(controller)
         async with other.as_primary():
             await until(lambda: not controller.vswitch.state.in_sync)
             await other.push()
         await until_synced(controller)
-        spy = OtherHand(softswitch.address)
+        spy = OtherHand(target.address)
         assert await spy.read() == wanted(config, controller)
         await spy.close()
     await other.close()
 
 
 async def test_a_spoofed_frame_becomes_a_digest_and_a_count(
-    tmp_path: Path, softswitch: Switch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, target: Switch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = host_config(softswitch, **SLOW_AUDIT)
+    config = host_config(target, **SLOW_AUDIT)
     frame = Ether(src=MAC2, dst=MAC1) / IP(src="169.254.1.1", dst="169.254.1.10") / UDP()
     async with host_controller(tmp_path, config) as controller:
         await until_synced(controller)
@@ -295,28 +297,28 @@ async def test_a_spoofed_frame_becomes_a_digest_and_a_count(
         assert "port=1" in caplog.text
 
 
-async def test_verdicts_outlive_the_connection(tmp_path: Path, softswitch: Switch) -> None:
-    async with host_controller(tmp_path, host_config(softswitch)) as controller:
+async def test_verdicts_outlive_the_connection(tmp_path: Path, target: Switch) -> None:
+    async with host_controller(tmp_path, host_config(target)) as controller:
         await until_synced(controller)
         before = (await controller.status()).verdicts
         assert "drop_guest_to_guest" in before
         assert "drop_untranslated" in before
-        softswitch.kill()
+        target.kill()
         await until(lambda: not controller.vswitch.state.connected)
         assert (await controller.status()).verdicts == before
 
 
-async def test_a_status_does_not_hang_with_the_switch(tmp_path: Path, softswitch: Switch) -> None:
-    async with host_controller(tmp_path, host_config(softswitch, **SLOW_AUDIT)) as controller:
+async def test_a_status_does_not_hang_with_the_switch(tmp_path: Path, target: Switch) -> None:
+    async with host_controller(tmp_path, host_config(target, **SLOW_AUDIT)) as controller:
         await until_synced(controller)
         before = (await controller.status()).verdicts
-        softswitch.hang()
+        target.hang()
         async with asyncio.timeout(8):  # less than an RPC's own 10 s
             assert (await controller.status()).verdicts == before
 
 
-async def test_the_guest_profile_realises_its_own_vif(tmp_path: Path, softswitch: Switch) -> None:
-    config = GuestConfig.model_validate({"switch": {"address": softswitch.address}, "vif": {"mac": MAC1}})
+async def test_the_guest_profile_realises_its_own_vif(tmp_path: Path, target: Switch) -> None:
+    config = GuestConfig.model_validate({"switch": {"address": target.address}, "vif": {"mac": MAC1}})
     profile = GuestProfile(config)
     vif, program = profile.own_vif(), find_program(profile.program)
     controller = Controller(
@@ -324,6 +326,6 @@ async def test_the_guest_profile_realises_its_own_vif(tmp_path: Path, softswitch
     )
     async with running(controller):
         await until_realised(controller, "vif")
-        spy = OtherHand(softswitch.address, program=profile.program)
+        spy = OtherHand(target.address, program=profile.program)
         assert await spy.read() == set(profile.fixed_entries() + profile.vif_entries(vif))
         await spy.close()

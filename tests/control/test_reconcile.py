@@ -3,6 +3,7 @@
 the way."""
 
 import random
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -30,8 +31,8 @@ ENTRIES = st.builds(
 STATES = st.lists(ENTRIES, unique_by=lambda e: e.key, max_size=30)
 
 
-def apply(tables: Tables, update: Update) -> None:
-    """As a P4Runtime server does it: strictly (P4Runtime 1.5, 9.1)."""
+def apply(tables: Tables, update: Update, keeps_meters: bool = False) -> None:
+    """As a P4Runtime server does it: strictly (P4Runtime 1.5, 9.1). `keeps_meters`: as bmv2, when told none."""
     key = update.entry.key
     match update.operation:
         case Operation.INSERT:
@@ -39,27 +40,37 @@ def apply(tables: Tables, update: Update) -> None:
             tables[key] = update.entry
         case Operation.MODIFY:
             assert key in tables
-            tables[key] = update.entry
+            kept = tables[key].meter if keeps_meters and update.entry.meter is None else update.entry.meter
+            tables[key] = replace(update.entry, meter=kept)
         case Operation.DELETE:
             del tables[key]
+        case Operation.RESET_METER:
+            tables[key] = replace(tables[key], meter=None)
 
 
 def as_tables(entries: list[Entry]) -> Tables:
     return {e.key: e for e in entries}
 
 
-@given(actual=STATES, desired=STATES)
+def differences(held: Entry | None, wanted: Entry | None) -> int:
+    """How many writes it takes: one, or two where the meter has to go and something else is to change."""
+    if held is None or wanted is None or held.meter is None or wanted.meter is not None:
+        return held != wanted
+    return 1 + (replace(held, meter=None) != wanted)
+
+
+@given(actual=STATES, desired=STATES, keeps_meters=st.booleans())
 def test_any_actual_state_becomes_the_desired_one_by_the_fewest_writes(
-    actual: list[Entry], desired: list[Entry]
+    actual: list[Entry], desired: list[Entry], keeps_meters: bool
 ) -> None:
     tables, wanted = as_tables(actual), as_tables(desired)
-    different = {key for key in tables.keys() | wanted.keys() if tables.get(key) != wanted.get(key)}
     batches = plan(actual, desired)
-    assert sum(map(len, batches)) == len(different)
+    different = [differences(tables.get(key), wanted.get(key)) for key in tables.keys() | wanted.keys()]
+    assert sum(map(len, batches)) == sum(different)
     assert all(batches)
     for batch in batches:
         for update in batch:
-            apply(tables, update)
+            apply(tables, update, keeps_meters)
     assert tables == wanted
     assert plan(tables.values(), desired) == []
 
@@ -185,6 +196,12 @@ def test_the_policer_is_reconciled_like_any_value() -> None:
     (update,) = batch
     assert update.operation is Operation.MODIFY
     assert update.entry.meter == MeterConfig(cir=1000, cburst=1_250_000, pir=1000, pburst=1_250_000)
+
+
+def test_a_meter_that_an_entry_should_not_have_is_taken_off_it() -> None:
+    found = HOST.fixed_entries()[0]
+    ((update,),) = plan([replace(found, meter=MeterConfig.policer(1, 1))], [found])
+    assert (update.operation, update.entry) == (Operation.RESET_METER, found)
 
 
 def test_the_guests_tables_are_its_two_ends() -> None:

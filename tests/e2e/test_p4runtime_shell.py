@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = [pytest.mark.root, pytest.mark.e2e]
 
-PYTHON = Path(__file__).parents[2] / ".venv-shell" / "bin" / "python"
+PYTHON = Path(__file__).parents[2] / ".venv-ptf" / "bin" / "python"
 
 # What a person would type.
 TYPED = """

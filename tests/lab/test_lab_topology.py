@@ -80,6 +80,19 @@ def test_hops_are_in_the_order_of_the_journey() -> None:
     assert names == ["host/hostd0", "host/hostd0s", "host/vnic1", "vm1/eth0", "vm1/guestd0s", "vm1/guestd0"]
 
 
+def test_ports_are_the_interfaces_of_either_end() -> None:
+    topology = plan("lab", STATE, 2)
+    assert {port: hop.name for port, hop in topology.port_hops("host").items()} == {
+        1: "host/hostd0s",
+        2: "host/vnic1",
+        3: "host/vnic2",
+    }
+    assert {port: hop.name for port, hop in topology.port_hops("vm2").items()} == {
+        1: "vm2/guestd0s",
+        2: "vm2/eth0",
+    }
+
+
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     plan("lab", tmp_path, 1).save()
     path = tmp_path / "topology.json"

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What may run the two P4 programs in a lab."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Target(StrEnum):
+    """A P4Runtime switch with simple_switch_grpc's command line. Its value is the process's name in a lab."""
+
+    SOFTSWITCH = "softswitch"  # the embedded one
+    BMV2 = "bmv2"  # p4lang's simple_switch_grpc, from PATH or else its container
+
+    @property
+    def traces(self) -> bool:
+        """Whether it writes a trace of each packet that a program can read."""
+        return self is Target.SOFTSWITCH

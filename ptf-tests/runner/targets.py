@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The targets, and where a bench with one runs: a network namespace of its own, or a container's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.benches import Switch
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SOFTSWITCH = REPOSITORY / ".venv" / "bin" / "softswitch"
+BMV2 = "simple_switch_grpc"
+IMAGE_VARIABLE = "HVCHANNEL_BMV2_IMAGE"
+BMV2_IMAGE = "docker.io/p4lang/behavioral-model:latest"
+TARGETS = ("softswitch", "bmv2")
+CPU_PORT = 510
+CONTAINER_LIFE = "900"  # seconds, should nobody be left to remove it
+
+# The parent's death, even by SIGKILL, is that of all that was started below it; a namespace goes with its last process.
+_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL", "--"]
+_PROCESSES = ["unshare", "--pid", "--fork", "--kill-child"]
+
+
+class TargetMissingError(Exception):
+    """The target is not on this machine; the message says how it would be."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """`program` is the switch's command; `image` and `engine` say that it is inside a container."""
+
+    name: str
+    program: str
+    image: str | None = None
+    engine: str | None = None
+
+    def command(self, switch: Switch, logs: Path, container: str | None) -> list[str]:
+        """What starts this switch, ready for a pipeline, its P4Runtime server on the loopback interface."""
+        interfaces = [part for number, name in switch.ports.items() for part in ("-i", f"{number}@{name}")]
+        common = ["--device-id", "1", "--no-p4", *interfaces]
+        server = ["--grpc-server-addr", f"127.0.0.1:{switch.grpc_port}", "--cpu-port", str(CPU_PORT)]
+        if self.name == "softswitch":
+            trace = ["--trace-file", str(logs / f"{switch.program}.trace.jsonl")]
+            return [self.program, *common, *trace, "--", *server]
+        if container is None:
+            return [self.program, *common, "--log-console", "-L", "debug", "--", *server]
+        # The official image has Thrift, which would clash where two switches share a namespace.
+        thrift = ["--thrift-port", str(switch.grpc_port + 100)]
+        inside = [self.program, *common, *thrift, "--log-console", "-L", "debug", "--", *server]
+        return [str(self.engine), "exec", container, *inside]
+
+    @contextlib.contextmanager
+    def surroundings(self) -> Iterator[tuple[list[str], str | None]]:
+        """The command that enters the network namespace of a new bench, and the container, if it is one's."""
+        if self.image is None:
+            yield [*_WITH_PARENT, *_PROCESSES, "--net", "--"], None
+            return
+        assert self.engine is not None
+        run = [
+            "run",
+            "--detach",
+            "--rm",
+            "--network",
+            "none",
+            "--entrypoint",
+            "sleep",
+            self.image,
+            CONTAINER_LIFE,
+        ]
+        container = _output(self.engine, *run)
+        try:
+            pid = _output(self.engine, "inspect", "--format", "{{.State.Pid}}", container)
+            yield [*_WITH_PARENT, "nsenter", f"--net=/proc/{pid}/ns/net", "--", *_PROCESSES, "--"], container
+        finally:
+            subprocess.run([self.engine, "rm", "--force", container], check=False, capture_output=True)
+
+
+def find(name: str, *, switch: str | None, image: str | None) -> Target:
+    """The target of this name. `switch` is another build of its program; with `image` bmv2 is run from that container
+    image even where it is installed. Raises TargetMissingError."""
+    if name == "softswitch":
+        program = switch or str(SOFTSWITCH)
+        if shutil.which(program) is None:
+            raise TargetMissingError(f"{program} is not there: run make setup")
+        return Target(name, program)
+    program = switch or BMV2
+    if image is None and shutil.which(program) is not None:
+        return Target(name, program)
+    engine = next((each for each in ("docker", "podman") if _answers(each)), None)
+    if engine is None:
+        raise TargetMissingError(
+            f"bmv2 is not on this machine: neither {program} on PATH, nor a docker or podman that answers"
+        )
+    return Target(name, BMV2, image or os.environ.get(IMAGE_VARIABLE, BMV2_IMAGE), engine)
+
+
+def _answers(engine: str) -> bool:
+    return (
+        shutil.which(engine) is not None
+        and subprocess.run([engine, "info"], check=False, capture_output=True).returncode == 0
+    )
+
+
+def _output(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise TargetMissingError(f"{' '.join(command[:2])}: {done.stderr.strip()}")
+    return done.stdout.strip()

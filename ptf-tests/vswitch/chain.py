@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Base class of the tests over two chained switches: the hypervisor's port 2 is the other end of the guest's port 2.
+
+PTF's device 0 is the hypervisor's vSwitch, device 1 the guest's; port 2 of device 0 listens on the VNIC between them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import ptf.testutils as tu
+from ptf.packet import Packet
+
+from vswitch import p4runtime
+from vswitch.base import PATIENCE, ReportingTest
+from vswitch.channel import GUEST, HOST, Program
+from vswitch.entries import entries_of
+
+HOSTD, VNIC, GUESTD = (0, 1), (0, 2), (1, 1)
+
+
+class ChainTest(ReportingTest):
+    """Both vSwitches freshly loaded, with the channel's entries. One is spoken with at a time."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for program in (HOST, GUEST):
+            with p4runtime.session(self.target(program), set_pipeline=True):
+                for entry in entries_of(program):
+                    p4runtime.insert(entry)
+
+    @staticmethod
+    def target(program: Program) -> p4runtime.Target:
+        """Where the program's switch is: test parameters `host_grpcaddr`, `guest_p4info` and so on."""
+        prefix = "host" if program is HOST else "guest"
+        return p4runtime.Target(*(tu.test_param_get(f"{prefix}_{name}") for name in p4runtime.Target._fields))
+
+    def assert_seen(self, at: tuple[int, int], frame: Packet) -> None:
+        """The frame was there."""
+        tu.verify_packet(self, frame, at)
+
+    def assert_nothing_else(self) -> None:
+        """No other frame was anywhere."""
+        tu.verify_no_other_packets(self, device_number=0)
+        tu.verify_no_other_packets(self, device_number=1)
+
+    def assert_counted(self, program: Program, **verdicts: int) -> None:
+        """The vSwitch has counted exactly these frames since the test began."""
+        with p4runtime.session(self.target(program), set_pipeline=False):
+            deadline = time.monotonic() + PATIENCE
+            while (counted := p4runtime.verdicts()) != Counter(verdicts) and time.monotonic() < deadline:
+                time.sleep(0.005)
+        self.assertEqual(verdicts, dict(counted), f"frames of {program.name} by verdict")
