@@ -45,7 +45,7 @@ $(READY): requirements/dev.txt pyproject.toml | debian
 	@touch $@
 
 # p4runtime-shell's pins exclude a modern protobuf: the PTF suite and the shell have an environment of their own. ptf names
-# two packages that it does not need, one of which needs a C compiler; the lock file leaves them out, hence --no-deps.
+# packages that it never imports, one of which needs a C compiler; the lock file leaves them out, hence --no-deps.
 $(PTF_READY): requirements/ptf.txt | debian
 	@echo "setting up $(PTF_VENV) from requirements/ptf.txt"
 	@python3 -m venv $(PTF_VENV)
