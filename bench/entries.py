@@ -15,8 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from bench.figures import Figure
 COMPILED = Path(__file__).parent.parent / "p4src" / "compiled"
 BATCHES = {1: 1000, 100: 4000, 1000: 4000}
 """Entries written per round, by the size of the batch."""
-ROUNDS = 7
+ROUNDS = 15
 DEVICE_ID = 1
 _DEADLINE = 30.0
 _PEER = "simple_switch_grpc"
@@ -57,37 +57,42 @@ def measure() -> list[Figure]:
     if peer := shutil.which(_PEER):
         general = ("--no-p4", "--log-level", "off", "--device-id", str(DEVICE_ID))
         targets.append(Target(_PEER, (peer, *general, "--", "--grpc-server-addr")))
-    rates = {target.name: _rates(target) for target in targets}
-    return [_figure(name, size, rates) for size in BATCHES for name in rates]
+    with ExitStack() as running:
+        channels = {target.name: running.enter_context(_primary_of(target)) for target in targets}
+        rates = {size: _rates(channels, size, count) for size, count in BATCHES.items()}
+    return [_figure(name, size, rates[size]) for size in BATCHES for name in channels]
 
 
-def _figure(name: str, size: int, rates: dict[str, dict[int, float]]) -> Figure:
-    title, value = f"entries/s in batches of {size}, {name}", rates[name][size]
+def _figure(name: str, size: int, rates: dict[str, float]) -> Figure:
+    title, value = f"entries/s in batches of {size}, {name}", rates[name]
     if name == _PEER or _PEER not in rates:
         return Figure(title, value, "entries/s")
-    return Figure(title, value, "entries/s", _PEER, value / rates[_PEER][size])
+    return Figure(title, value, "entries/s", _PEER, value / rates[_PEER])
 
 
-def _rates(target: Target) -> dict[int, float]:
+@contextmanager
+def _primary_of(target: Target) -> Iterator[grpc.Channel]:
     with _running(target) as address, grpc.insecure_channel(address) as channel, _primary(channel):
         _set_pipeline(channel)
-        return {size: _rate(channel, size, count) for size, count in BATCHES.items()}
+        yield channel
 
 
-def _rate(channel: grpc.Channel, size: int, count: int) -> float:
-    """The median of the rounds; the deletions between them do not count."""
+def _rates(channels: Mapping[str, grpc.Channel], size: int, count: int) -> dict[str, float]:
+    """By target, the median of the rounds, which the targets take by turns: what else the machine does meanwhile
+    meets them all. The deletions between the rounds do not count."""
     insertions = list(_requests(p4r.Update.INSERT, size, count))
     deletions = list(_requests(p4r.Update.DELETE, 1000, count))
-    write: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/p4.v1.P4Runtime/Write")
-    rates = []
+    rates: dict[str, list[float]] = {name: [] for name in channels}
     for _ in range(ROUNDS):
-        began = time.perf_counter()
-        for request in insertions:
-            write(request)
-        rates.append(count / (time.perf_counter() - began))
-        for request in deletions:
-            write(request)
-    return statistics.median(rates)
+        for name, channel in channels.items():
+            write: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/p4.v1.P4Runtime/Write")
+            began = time.perf_counter()
+            for request in insertions:
+                write(request)
+            rates[name].append(count / (time.perf_counter() - began))
+            for request in deletions:
+                write(request)
+    return {name: statistics.median(taken) for name, taken in rates.items()}
 
 
 def _requests(kind: p4r.Update.Type.ValueType, size: int, count: int) -> Iterator[bytes]:

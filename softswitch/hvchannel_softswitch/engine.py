@@ -9,42 +9,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
+
+# Matches, keys and calls are named tuples, which are made, compared and hashed without a Python function. So two
+# matches of different kinds with the same numbers are equal: only those of one key, which are of one kind, may meet.
 
 
-@dataclass(frozen=True, slots=True)
-class Exact:
+class Exact(NamedTuple):
     """All bits of the field equal `value`."""
 
     value: int
 
 
-@dataclass(frozen=True, slots=True)
-class Lpm:
+class Lpm(NamedTuple):
     """The first `prefix_len` bits equal those of `value`; the bits after the prefix are zero in `value`."""
 
     value: int
     prefix_len: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ternary:
+class Ternary(NamedTuple):
     """The bits set in `mask` equal those of `value`; `value & ~mask == 0`. `mask == 0` is "don't care"."""
 
     value: int
     mask: int
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(NamedTuple):
     """`low <= field <= high`."""
 
     low: int
     high: int
 
 
-@dataclass(frozen=True, slots=True)
-class Optional:
+class Optional(NamedTuple):
     """All bits equal `value`, or anything at all when `value` is None."""
 
     value: int | None
@@ -55,8 +53,7 @@ Match: TypeAlias = Exact | Lpm | Ternary | Range | Optional
 `Lpm(0, 0)`, `Ternary(0, 0)`, `Range(0, 2**width - 1)`, `Optional(None)`."""
 
 
-@dataclass(frozen=True, slots=True)
-class ActionCall:
+class ActionCall(NamedTuple):
     """An action by its name in the JSON, with its arguments in the order of its runtime data."""
 
     name: str
@@ -82,8 +79,7 @@ Action: TypeAlias = ActionCall | MemberRef | GroupRef
 the profile has a selector)."""
 
 
-@dataclass(frozen=True, slots=True)
-class EntryKey:
+class EntryKey(NamedTuple):
     """What identifies an entry in its table: its matches in the order of the table's keys, and its priority
     (P4Runtime's sense: larger wins; 0 in tables without ternary, range or optional keys)."""
 
@@ -153,6 +149,9 @@ class TableFull(EngineError):  # noqa: N818
 DigestSink: TypeAlias = Callable[[str, tuple[int, ...]], None]
 """Called with the learn list's name and its values, once per digest the program generates."""
 
+Inserter: TypeAlias = Callable[[EntryKey, tuple[int, ...]], None]
+"""Inserts an entry with these arguments of its action. Raises EntryExists, TableFull."""
+
 FrameSink: TypeAlias = Callable[[int, bytes], None]
 """Called with an egress port and a whole frame, once per frame the program sends (the CPU port included)."""
 
@@ -171,6 +170,10 @@ class Engine(Protocol):
 
     def insert(self, table: str, key: EntryKey, action: Action) -> None:
         """Raises EntryExists, TableFull."""
+
+    def inserter(self, table: str, action: str) -> Inserter:
+        """For many insertions of one action into a table without an action profile. What it is called with is not
+        checked again: it is what `insert` would let through. Raises EngineError for a table that cannot be written."""
 
     def modify(self, table: str, key: EntryKey, action: Action) -> None:
         """Replaces the action; counters and meter state stay. Raises NoSuchEntry."""

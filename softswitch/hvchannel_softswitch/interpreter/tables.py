@@ -264,7 +264,8 @@ def bounds(match: Match, width: int) -> tuple[int, int, int]:
 
 def _values(entry: LiveEntry) -> Values:
     assert entry.key is not None
-    return tuple(match.value for match in entry.key.matches if isinstance(match, Exact | Lpm))
+    # The value of an exact or lpm match is the first of its numbers; this way is the quickest to read it.
+    return tuple([match[0] for match in entry.key.matches])  # type: ignore[misc]
 
 
 class LiveTable:

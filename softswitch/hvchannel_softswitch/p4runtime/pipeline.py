@@ -15,6 +15,7 @@ from hvchannel_softswitch.p4runtime.alignment import align, with_initial_entries
 from hvchannel_softswitch.p4runtime.device import Device
 from hvchannel_softswitch.p4runtime.device_config import load_device_config
 from hvchannel_softswitch.p4runtime.digests import DigestQueue, DigestSender
+from hvchannel_softswitch.p4runtime.entry_shapes import EntryShapes
 from hvchannel_softswitch.p4runtime.errors import invalid
 from hvchannel_softswitch.p4runtime.p4info import Program
 from hvchannel_softswitch.p4runtime.profile_state import ProfileState
@@ -42,6 +43,7 @@ class Pipeline:
     commit: Callable[[], None]
     digests: Mapping[str, DigestQueue]
     const_keys: Mapping[int, frozenset[EntryKey]]
+    shapes: EntryShapes
     cookies: dict[int, dict[EntryKey | None, Cookies]] = field(default_factory=dict)
     set_defaults: set[int] = field(default_factory=set)
     profiles: dict[int, ProfileState] = field(default_factory=dict)
@@ -114,5 +116,6 @@ def build_pipeline(
             for table in program.tables.values()
             if table.has_initial_entries
         },
+        shapes=EntryShapes(program, loaded.engine),
         profiles={profile.id: ProfileState(profile) for profile in program.profiles.values()},
     )

@@ -123,7 +123,7 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
         except P4RuntimeError as error:
             await _abort(context, error)
         if request.atomicity == p4r.WriteRequest.CONTINUE_ON_ERROR:
-            errors = apply_each(pipeline, request.updates)
+            errors = apply_each(pipeline, request)
         else:
             errors = apply_all_or_none(pipeline, request.updates)
         if errors is not None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import structlog
@@ -36,6 +36,7 @@ from hvchannel_softswitch.p4runtime.replication import read_replication, write_r
 from hvchannel_softswitch.p4runtime.table_entries import write_table_entry
 from hvchannel_softswitch.p4runtime.table_reads import read_table_entries
 from hvchannel_softswitch.p4runtime.value_sets import read_value_sets, write_value_set
+from hvchannel_softswitch.p4runtime.wire import elements
 
 _log = structlog.get_logger(__name__)
 
@@ -80,12 +81,21 @@ def apply_update(pipeline: Pipeline, update: p4r.Update) -> None:
         raise invalid(str(error)) from error
 
 
-def apply_each(pipeline: Pipeline, updates: Iterable[p4r.Update]) -> Sequence[P4RuntimeError | None] | None:
+def apply_each(pipeline: Pipeline, request: p4r.WriteRequest) -> Sequence[P4RuntimeError | None] | None:
     """Applies each update whatever becomes of the others: one error, or None, for each; None when all went well."""
     errors: list[P4RuntimeError | None] = []
-    for update in updates:
+    shapes = pipeline.shapes
+    # Bytes, since most updates need not be looked at as messages, and reading a message costs more than writing it.
+    for place, data in enumerate(
+        elements(request.SerializeToString(), p4r.WriteRequest.UPDATES_FIELD_NUMBER)
+    ):
+        if shapes.insert(data):
+            errors.append(None)
+            continue
+        update = request.updates[place]
         try:
             apply_update(pipeline, update)
+            shapes.learn(update, data)
             errors.append(None)
         except P4RuntimeError as error:
             _log.debug("update refused", code=error.code.name, reason=error.message)
