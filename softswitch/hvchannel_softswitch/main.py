@@ -8,7 +8,6 @@ halves, so here the `--` is only taken out, and each option may stand in either 
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,9 +19,6 @@ from hvchannel_softswitch.logs import LogLevel
 
 DEFAULT_DROP_PORT = 511
 DEFAULT_ADDRESS = "127.0.0.1:9559"
-
-GC_THRESHOLDS = 50_000, 50, 50
-"""Python's own let the collector walk all entries again and again while a batch comes in: a fifth of its time."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -122,7 +118,6 @@ def softswitch(
         trace_limit=trace_limit,
         translations=translations,
     )
-    gc.set_threshold(*GC_THRESHOLDS)
     try:
         run(options, log_level=log_level, log_json=log_json, log_file=log_file)
     except StartError as error:
