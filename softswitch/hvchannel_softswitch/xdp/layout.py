@@ -37,6 +37,10 @@ offset + 16 * i`: u64 packets, u64 bytes. A direct counter's cells are numbered 
 **A meter's** record: u32 lock, u32 -, u64 last, committed, peak, cir, pir, committed_burst, peak_burst, committed_fill,
 peak_fill. Tokens and bursts are billionths of the unit, times nanoseconds; `fill`: how long the empty bucket takes to
 fill, so that no product overflows. An indirect meter has u32 cells that name records.
+
+**Headers** are kept in a CPU's block while a packet is treated, each at `headers[name]`: u8 valid, u16 at +2 its
+offset in the frame + 1 (0: it was not extracted), its bytes at +8. `position` (u64): what the
+parser leaves there for the stages after it.
 """
 
 from __future__ import annotations
@@ -59,7 +63,7 @@ HEADER_DEFAULT, HEADER_GROUPS = 0, 4
 GROUPS = 256
 """Mask groups that a table can have."""
 
-MAX_CHAIN = 64
+MAX_CHAIN = 16
 """Entries in the longest chain of a table of exact keys."""
 
 MAX_STEPS = 512
@@ -77,6 +81,9 @@ METER_COMMITTED_BURST, METER_PEAK_BURST, METER_COMMITTED_FILL, METER_PEAK_FILL, 
 
 NEVER = (1 << 63) - 1
 """The fill time of a bucket that does not fill."""
+
+HEADER_VALID, HEADER_PLACE, HEADER_BYTES = 0, 2, 8
+"""Offsets in a header's room."""
 
 CELL = 16
 """Size of a counter's cell."""
@@ -171,6 +178,8 @@ class Layout:
     counters: dict[str, CounterLayout]
     meters: dict[str, MeterLayout]
     registers: dict[str, RegisterLayout]
+    headers: dict[str, int]
+    position: int
     cpus: int
     cpu_count: int
     cpu_stride: int
@@ -211,9 +220,17 @@ def lay_out(program: Program, possible_cpus: int) -> Layout:
         words = -(-register.width // 64)
         offset = space.take(register.size * words * 8)
         registers[name] = RegisterLayout(register.size, register.width, words, offset)
+    headers = {
+        header.name: per_cpu.take(HEADER_BYTES + -(-header.type.max_width // 64) * 8)
+        for header in program.headers.values()
+        if not header.metadata
+    }
+    position = per_cpu.take(8)
     cpu_count = _power_of_two(possible_cpus)
     cpus = space.take(per_cpu.end * cpu_count)
-    return Layout(tables, counters, meters, registers, cpus, cpu_count, per_cpu.end, space.end)
+    return Layout(
+        tables, counters, meters, registers, headers, position, cpus, cpu_count, per_cpu.end, space.end
+    )
 
 
 def _table(table: Table, space: _Space, per_cpu: _Space) -> TableLayout:
