@@ -146,7 +146,7 @@ class XdpEngine:
     def default_action(self, table: str) -> Action:
         """See Engine."""
         live = self._tables[table]
-        return live.records.call(live.default)
+        return live.records.call(live.records.read(live.default))
 
     def set_default_action(self, table: str, action: Action | None) -> None:
         """See Engine. Raises EngineError for a const default action."""
@@ -291,7 +291,7 @@ class XdpEngine:
                 continue
             for slot in live.idle.expired():
                 if self._idle is not None:
-                    self._idle(name, live.key_of(slot))
+                    self._idle(name, live.key_of(live.records.read(slot)))
 
     def _timed(self, table: str, key: EntryKey) -> tuple[IdleTimes, int]:
         live = self._tables[table]

@@ -6,9 +6,9 @@ from __future__ import annotations
 from hvchannel_softswitch.engine import EntryKey, Inserter
 from hvchannel_softswitch.refusals import entry_exists, table_full
 from hvchannel_softswitch.xdp.bounds import chain_too_long
-from hvchannel_softswitch.xdp.fields import function, hash_lines, matches_of, names, packed, tuple_of
+from hvchannel_softswitch.xdp.fields import function, hash_lines, names, packed, tuple_of
 from hvchannel_softswitch.xdp.layout import MAX_CHAIN, hash_words
-from hvchannel_softswitch.xdp.records import LAST_SERIAL
+from hvchannel_softswitch.xdp.records import LAST_SERIAL, Row
 from hvchannel_softswitch.xdp.tables import LiveTable
 
 
@@ -84,10 +84,9 @@ class ExactTable(LiveTable):
             at = self.next_of(slot)
         return at, slot
 
-    def key_of(self, slot: int) -> EntryKey:
+    def key_of(self, row: Row) -> EntryKey:
         """See LiveTable."""
-        words = self.records.key_words(slot)
-        return EntryKey(matches_of(self.table.keys, self.layout.key, words, words, words))
+        return EntryKey(self.matches((), row.words, ()))
 
     def unlinked(self, key: EntryKey) -> None:
         """See LiveTable. There is nothing to keep count of."""

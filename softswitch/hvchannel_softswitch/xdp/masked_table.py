@@ -10,11 +10,11 @@ from hvchannel_softswitch.model import MatchKind
 from hvchannel_softswitch.refusals import entry_exists, table_full
 from hvchannel_softswitch.xdp.arena import Arena
 from hvchannel_softswitch.xdp.bounds import steps, too_many_groups, too_many_steps
-from hvchannel_softswitch.xdp.fields import Matches, Words, matches_of
+from hvchannel_softswitch.xdp.fields import Words
 from hvchannel_softswitch.xdp.grace import Grace
 from hvchannel_softswitch.xdp.groups import MaskGroup, MaskGroups
 from hvchannel_softswitch.xdp.layout import GROUPS, MAX_STEPS, Layout, hash_words
-from hvchannel_softswitch.xdp.records import LAST_SERIAL, PRIORITY_SHIFT
+from hvchannel_softswitch.xdp.records import LAST_SERIAL, PRIORITY_SHIFT, Row
 from hvchannel_softswitch.xdp.tables import LiveTable
 
 
@@ -163,15 +163,11 @@ class MaskedTable(LiveTable):
         self.lengths[length + 1] -= 1
         self.lengths[length] += 1
 
-    def key_of(self, slot: int) -> EntryKey:
+    def key_of(self, row: Row) -> EntryKey:
         """See LiveTable."""
-        records = self.records
-        masks = self.groups.by_number(self.group_of(slot)).masks
-        matches: Matches = matches_of(
-            self.table.keys, self.layout.key, masks, records.key_words(slot), records.high_words(slot)
-        )
-        priority = records.read_rank(slot) >> PRIORITY_SHIFT
-        return EntryKey(matches, priority if self.table.has_priority else 0)
+        masks = self.groups.by_number(row.group).masks
+        matches = self.matches(masks, row.words, self.records.highs(row))
+        return EntryKey(matches, row.rank >> PRIORITY_SHIFT if self.table.has_priority else 0)
 
     def group_of(self, slot: int) -> int:
         """The number of an entry's mask group."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from hvchannel_softswitch.engine import ActionCall
 from hvchannel_softswitch.xdp.arena import Arena
-from hvchannel_softswitch.xdp.fields import Words, pack_function
+from hvchannel_softswitch.xdp.fields import Words, pack_function, unpack_function
 from hvchannel_softswitch.xdp.layout import (
     ACTION,
     CONST,
@@ -34,6 +34,17 @@ HEAD = "<IIQHHI"
 """The record's fixed part, for struct: next, group, rank, action, flags, meter."""
 
 
+class Row(NamedTuple):
+    """A record as it is read."""
+
+    group: int
+    rank: int
+    action: int
+    is_const: bool
+    words: tuple[int, ...]
+    """Those of the key, of the ranges' high ends where there are ranges, and of the arguments."""
+
+
 class Place(NamedTuple):
     """Where records have a number: that of slot `s` is `arena.u32[start + s * step]`, or u16 or u64."""
 
@@ -49,6 +60,10 @@ class Records:
         self._layout = layout
         self._names = {action.name: number for number, action in enumerate(layout.table.actions)}
         self.pack_args = tuple(map(pack_function, layout.args))
+        self._unpack_args = tuple(map(unpack_function, layout.args))
+        self._high_word = layout.key.words if layout.ranged else 0
+        self._first_argument = layout.key.words + self._high_word
+        self._row = struct.Struct(f"{HEAD}{(layout.hit - KEY) // 8}Q")
         self.next = self.place(NEXT, 4)
         self.group = self.place(GROUP, 4)
         self.rank = self.place(RANK, 8)
@@ -99,12 +114,20 @@ class Records:
         for word in range((layout.hit - layout.arguments) // 8):
             arena.u64[at + word] = words[word] if word < len(words) else 0
 
-    def call(self, slot: int) -> ActionCall:
-        """Its action."""
-        arena, layout = self._arena, self._layout
-        number = arena.u16[self._action.start + slot * self._action.step]
-        packing, at = layout.args[number], layout.entry(slot) + layout.arguments
-        return ActionCall(layout.table.actions[number].name, packing.unpack(arena.words(at, packing.words)))
+    def read(self, slot: int) -> Row:
+        """All of it but its place in a chain, its meter and its times."""
+        numbers = self._row.unpack_from(self._arena.buffer, self._layout.entry(slot))
+        _, group, rank, action, flags, _ = numbers[:6]
+        return Row(group, rank, action, bool(flags & CONST), numbers[6:])
+
+    def call(self, row: Row) -> ActionCall:
+        """A record's action."""
+        args = self._unpack_args[row.action](row.words[self._first_argument :])
+        return ActionCall(self._layout.table.actions[row.action].name, args)
+
+    def highs(self, row: Row) -> Words:
+        """The words of the ranges' high ends; the key's in a table without ranges."""
+        return row.words[self._high_word :]
 
     def key_words(self, slot: int) -> Words:
         """Of the values; of a range, its low end."""
@@ -116,10 +139,6 @@ class Records:
         if not layout.ranged:
             return (0,) * layout.key.words
         return self._arena.words(layout.entry(slot) + layout.high, layout.key.words)
-
-    def is_const(self, slot: int) -> bool:
-        """Whether the program put it there for good."""
-        return bool(self.read_flags(slot) & CONST)
 
     def read_flags(self, slot: int) -> int:
         """LIVE, CONST."""

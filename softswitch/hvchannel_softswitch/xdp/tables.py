@@ -24,13 +24,13 @@ from hvchannel_softswitch.entry_checks import check_key
 from hvchannel_softswitch.refusals import no_such_entry
 from hvchannel_softswitch.xdp.arena import Arena
 from hvchannel_softswitch.xdp.counters import Cells
-from hvchannel_softswitch.xdp.fields import split_function
+from hvchannel_softswitch.xdp.fields import matches_function, split_function
 from hvchannel_softswitch.xdp.grace import Grace, Slots
 from hvchannel_softswitch.xdp.idle import IdleTimes
 from hvchannel_softswitch.xdp.layout import CONST, HEADER_DEFAULT, LIVE, Layout
 from hvchannel_softswitch.xdp.lineage import Lineage
 from hvchannel_softswitch.xdp.meters import MeterPool
-from hvchannel_softswitch.xdp.records import LAST_SERIAL, Records
+from hvchannel_softswitch.xdp.records import LAST_SERIAL, Records, Row
 
 
 class LiveTable(ABC):
@@ -50,6 +50,7 @@ class LiveTable(ABC):
         self.slots = Slots(here.slots, grace, self._recycle)
         self.lineage = Lineage()
         self.split = split_function(self.table.keys, here.key)
+        self.matches = matches_function(self.table.keys, here.key)
         self.cells = Cells(arena, layout, here.counter) if self.table.with_counters else None
         self.meters: MeterPool | None = None
         if self.table.direct_meter is not None:
@@ -84,7 +85,7 @@ class LiveTable(ABC):
         is no such entry."""
 
     @abstractmethod
-    def key_of(self, slot: int) -> EntryKey:
+    def key_of(self, row: Row) -> EntryKey:
         """The key of an entry."""
 
     @abstractmethod
@@ -158,7 +159,8 @@ class LiveTable(ABC):
 
     def entry_of(self, slot: int) -> Entry:
         """As the control plane wrote it."""
-        return Entry(self.key_of(slot), self.records.call(slot), self.records.is_const(slot))
+        row = self.records.read(slot)
+        return Entry(self.key_of(row), self.records.call(row), row.is_const)
 
     def entries(self) -> list[Entry]:
         """All of them, the oldest first."""
