@@ -165,6 +165,15 @@ class Engine(Protocol):
     """One running P4 program with its tables. Names are those of the bmv2 JSON; unknown names are a KeyError,
     since the caller has validated them against the P4Info of the same program."""
 
+    @property
+    def atomic_batches(self) -> bool:
+        """Whether no frame runs between two writes of one turn of the event loop, so that frames see a batch whole or
+        not at all (DATAPLANE_ATOMIC). Each write alone is seen so in any engine."""
+
+    def flush(self) -> None:
+        """To be called at the end of a batch of writes: what an engine does once for many of them, such as to sort a
+        table's masks anew. Entries written since the last call may be visible to frames only from here on."""
+
     def process(self, port: int, frame: bytes) -> None:
         """Run one frame that arrived on `port` to its end; outputs go to the frame sink before this returns."""
 

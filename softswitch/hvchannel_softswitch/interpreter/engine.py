@@ -15,25 +15,30 @@ from hvchannel_softswitch.engine import (
     CloneSession,
     CounterData,
     DigestSink,
-    EngineError,
     Entry,
-    EntryExists,
     EntryKey,
     FrameSink,
     IdleSink,
     Inserter,
     Match,
     MeterConfig,
-    NoSuchEntry,
     Replica,
-    TableFull,
 )
+from hvchannel_softswitch.entry_checks import check_key
 from hvchannel_softswitch.interpreter.code import Code, Sinks
 from hvchannel_softswitch.interpreter.meters import TwoRateMeter
 from hvchannel_softswitch.interpreter.state import State
 from hvchannel_softswitch.interpreter.tables import LiveEntry, LiveTable
-from hvchannel_softswitch.interpreter.validate import check_key
-from hvchannel_softswitch.model import Program, Table
+from hvchannel_softswitch.model import Program
+from hvchannel_softswitch.refusals import (
+    check_default_writable,
+    check_index,
+    check_timed,
+    check_writable,
+    entry_exists,
+    no_such_entry,
+    table_full,
+)
 from hvchannel_softswitch.trace import Tracer
 
 T = TypeVar("T")
@@ -104,6 +109,11 @@ class Interpreter:
             if tracer.exhausted:
                 self.set_tracer(None)
 
+    atomic_batches = True
+
+    def flush(self) -> None:
+        """See Engine. There is nothing to wait for."""
+
     def process(self, port: int, frame: bytes) -> None:
         """See Engine. Never raises: a defect is logged and costs the one packet."""
         try:
@@ -121,9 +131,9 @@ class Interpreter:
         check_key(live.table, key)
         live.check(action)
         if key in live.by_key:
-            raise _exists(table, key)
+            raise entry_exists(table, key)
         if len(live.by_key) >= live.table.max_size:
-            raise _full(live.table)
+            raise table_full(live.table)
         entry = live.insert(key, action)
         if live.table.support_timeout:
             entry.hit = self._clock()
@@ -137,10 +147,10 @@ class Interpreter:
 
         def insert(key: EntryKey, args: tuple[int, ...]) -> None:
             if len(by_key) >= max_size:
-                raise _exists(table, key) if key in by_key else _full(live.table)
+                raise entry_exists(table, key) if key in by_key else table_full(live.table)
             entry = LiveEntry(key, live.serial + 1, is_const=False)
             if by_key.setdefault(key, entry) is not entry:
-                raise _exists(table, key)
+                raise entry_exists(table, key)
             live.serial += 1
             entry.action, entry.args = place, args
             if clock is not None:
@@ -181,10 +191,7 @@ class Interpreter:
     def set_default_action(self, table: str, action: Action | None) -> None:
         """See Engine. Raises EngineError for a const default action."""
         live = self._tables[table]
-        if live.table.default_const:
-            raise EngineError(
-                f"the default action of table {table!r} is const: {live.table.default_action.name!r}"
-            )
+        check_default_writable(live.table)
         if action is not None:
             live.check(action)
         if live.default is not live.own_default:
@@ -313,10 +320,7 @@ class Interpreter:
                         self._idle(name, key)
 
     def _timed(self, table: str, key: EntryKey) -> LiveEntry:
-        if not self._tables[table].table.support_timeout:
-            with_timeout = [t.name for t in self.program.tables.values() if t.support_timeout]
-            valid = ", ".join(map(repr, with_timeout)) or "none"
-            raise EngineError(f"table {table!r} has no idle timeouts (tables with them: {valid})")
+        check_timed(self.program, self._tables[table].table)
         return self._entry(table, key)
 
     def _meter(self, config: MeterConfig | None) -> TwoRateMeter | None:
@@ -324,30 +328,18 @@ class Interpreter:
 
     def _writable(self, table: str) -> LiveTable:
         live = self._tables[table]
-        if live.table.const_entries is not None:
-            raise EngineError(f"table {table!r} has const entries; it cannot be written to")
+        check_writable(live.table)
         return live
 
     def _entry(self, table: str, key: EntryKey) -> LiveEntry:
         entry = self._tables[table].by_key.get(key)
         if entry is None:
-            raise NoSuchEntry(
-                f"table {table!r} has no entry with this key: {key.matches}, priority {key.priority}"
-            )
+            raise no_such_entry(table, key)
         return entry
 
 
-def _exists(table: str, key: EntryKey) -> EntryExists:
-    return EntryExists(f"table {table!r} already has an entry with this key: {key.matches}")
-
-
-def _full(table: Table) -> TableFull:
-    return TableFull(f"table {table.name!r} is full: it holds {table.max_size} entries")
-
-
 def _cell(cells: list[Any], index: int, what: str) -> Any:
-    if not 0 <= index < len(cells):
-        raise IndexError(f"{what} has {len(cells)} cells, no index {index}")
+    check_index(len(cells), index, what)
     return cells[index]
 
 

@@ -14,8 +14,8 @@ from hvchannel_softswitch.engine import (
     NoSuchEntry,
     TableFull,
 )
+from hvchannel_softswitch.entry_checks import check_action
 from hvchannel_softswitch.interpreter.tables import LiveEntry, LiveTable, Values
-from hvchannel_softswitch.interpreter.validate import check_action
 from hvchannel_softswitch.model import ActionProfile, Table
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from hvchannel_softswitch.engine import (
     Action,
     ActionCall,
-    EngineError,
     EntryKey,
     Exact,
     Lpm,
@@ -19,8 +18,8 @@ from hvchannel_softswitch.engine import (
     Range,
     Ternary,
 )
+from hvchannel_softswitch.entry_checks import check_direct_action, prefix_mask
 from hvchannel_softswitch.interpreter.meters import TwoRateMeter
-from hvchannel_softswitch.interpreter.validate import check_action, prefix_mask
 from hvchannel_softswitch.model import MatchKind, Table
 
 if TYPE_CHECKING:
@@ -287,9 +286,7 @@ class LiveTable:
 
     def check(self, action: Action) -> None:
         """Raises EngineError, naming what an entry of this table can hold."""
-        if not isinstance(action, ActionCall):
-            raise EngineError(f"table {self.table.name!r} has no action profile; its entries hold actions")
-        check_action(self.table, action)
+        check_direct_action(self.table, action)
 
     def default_for(self, action: Action) -> LiveEntry:
         """An entry to serve as default."""

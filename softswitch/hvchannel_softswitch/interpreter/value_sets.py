@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from hvchannel_softswitch.engine import Match, TableFull
+from hvchannel_softswitch.engine import Match
+from hvchannel_softswitch.entry_checks import check_members
 from hvchannel_softswitch.interpreter.tables import Values, bounds
-from hvchannel_softswitch.interpreter.validate import check_member
 from hvchannel_softswitch.model import ValueSet
 
 
@@ -19,11 +19,8 @@ class LiveValueSet:
 
     def set(self, members: tuple[tuple[Match, ...], ...]) -> None:
         """Replaces the members. Raises EngineError for one that is not of the set's keys, TableFull."""
-        name, widths, size = self.value_set.name, self.value_set.widths, self.value_set.size
-        for member in members:
-            check_member(self.value_set, member)
-        if len(members) > size:
-            raise TableFull(f"value set {name!r} holds {size} members, too few for {len(members)}")
+        check_members(self.value_set, members)
+        widths = self.value_set.widths
         self.members = members
         self._rows = tuple(
             tuple(bounds(match, width) for match, width in zip(member, widths, strict=True))

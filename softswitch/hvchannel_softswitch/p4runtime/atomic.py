@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """ROLLBACK_ON_ERROR and DATAPLANE_ATOMIC (section "Batch Atomicity"): a batch applied whole, or undone.
 
-Data path and server share one thread, so no packet sees the middle of a batch, applied or undone.
+Where data path and server share one thread (`Engine.atomic_batches`), no packet sees the middle of a batch, applied or
+undone. Elsewhere packets may, and the server refuses DATAPLANE_ATOMIC.
 """
 
 from __future__ import annotations

@@ -112,20 +112,27 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
         return response
 
     async def Write(self, request: p4r.WriteRequest, context: _Context) -> p4r.WriteResponse:
-        """Applies a batch: each update on its own (CONTINUE_ON_ERROR), or all or none. No frame runs meanwhile,
-        so that all or none is the data path's view too (DATAPLANE_ATOMIC)."""
+        """Applies a batch: each update on its own (CONTINUE_ON_ERROR), or all or none. Where no frame runs meanwhile,
+        all or none is the data path's view too (DATAPLANE_ATOMIC)."""
         try:
             self._check_writer(request)
             pipeline = self._pipeline()
             if request.atomicity not in p4r.WriteRequest.Atomicity.values():
                 names = ", ".join(p4r.WriteRequest.Atomicity.keys())
                 raise invalid(f"atomicity {request.atomicity} is not valid (valid: {names})")
+            if request.atomicity == p4r.WriteRequest.DATAPLANE_ATOMIC and not pipeline.engine.atomic_batches:
+                raise P4RuntimeError(
+                    Code.UNIMPLEMENTED,
+                    "DATAPLANE_ATOMIC is not supported by the engine in charge, in which frames run during a batch "
+                    "(valid: CONTINUE_ON_ERROR, ROLLBACK_ON_ERROR)",
+                )
         except P4RuntimeError as error:
             await _abort(context, error)
         if request.atomicity == p4r.WriteRequest.CONTINUE_ON_ERROR:
             errors = apply_each(pipeline, request)
         else:
             errors = apply_all_or_none(pipeline, request.updates)
+        pipeline.engine.flush()
         if errors is not None:
             await _abort_batch(context, errors, "update")
         return p4r.WriteResponse()
@@ -205,6 +212,7 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
             self._discard_saved()
         if self._running is not None:
             self._running.close()
+        pipeline.engine.flush()
         pipeline.commit()
         self._current = self._running = pipeline
         _log.info(

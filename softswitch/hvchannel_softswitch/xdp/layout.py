@@ -9,7 +9,8 @@ that a process that finds an arena whose program still runs can read it.
 
     header    u32 default   the entry that a miss runs; an entry like any other, in no chain
               u32 groups    mask groups in force: (count << 1) | which of the two lists
-    buckets   u32[]         the first entry of each chain, by `hash_words(group, key words) & (buckets - 1)`; 0: none
+    buckets   u32[]         the first entry of each chain, by `hash_words(group, key words & the group's mask words) &
+                            (buckets - 1)`; 0: none. Range keys have mask 0, so that they do not pick the bucket
     entries   records of `stride`; entry 0 is none:
               +0  u32 next      in its chain; 0 ends it
               +4  u32 group     the mask group whose masked key `key` is; 0 in a table of exact keys only
@@ -22,17 +23,21 @@ that a process that finds an arena whose program still runs can read it.
                   u64 high[]    where the table has range keys: the same packing, their high ends (zero elsewhere)
                   u64 args[]    packed by `args` of the action
                   u64 hit       where the table has idle timeouts: CLOCK_MONOTONIC nanoseconds of the last packet
+                  u64 timeout   behind it: nanoseconds, 0 for never; the control plane's own
     lists     two lists of GROUPS records, best rank first (tables whose keys are not all exact):
               u64 mask[]  u64 top (no entry of the group has a larger rank)  u64 group
 
-A table without keys has a header and entries only.
+A table without keys has a header and entries only. The program's own default action is entry 1, its own entries are 2, 3,
+... in their order.
 
 **Whole or not at all.** A record is written before anything leads to it: an aligned u32 in a bucket, a `next`, the
 header is what publishes it. A record that nothing leads to any more is kept as it is until no run of the program can
 still be looking at it (`bpf.barrier.synchronize`).
 
 **Counters** are per CPU, so that no packet waits for another: cell `i` of CPU `c` is at `cpus + c * cpu_stride +
-offset + 16 * i`: u64 packets, u64 bytes. A direct counter's cells are numbered as its table's entries.
+offset + 16 * i`: u64 packets, u64 bytes. A direct counter's cells are numbered as its table's entries. One more block,
+that of CPU `cpu_count`, is the control plane's: what it adds there (modulo 2^64) sets a counter without a write that
+could undo a packet's, and is still there for a process that adopts the arena.
 
 **A meter's** record: u32 lock, u32 -, u64 last, committed, peak, cir, pir, committed_burst, peak_burst, committed_fill,
 peak_fill. Tokens and bursts are billionths of the unit, times nanoseconds; `fill`: how long the empty bucket takes to
@@ -56,6 +61,9 @@ NEXT, GROUP, RANK, ACTION, FLAGS, METER, KEY = 0, 4, 8, 16, 18, 20, 24
 
 LIVE, CONST = 1, 2
 """Flags of an entry."""
+
+OWN_ENTRIES = 2
+"""The number of the first of the program's own entries."""
 
 HEADER_DEFAULT, HEADER_GROUPS = 0, 4
 """Offsets in a table's header."""
@@ -227,7 +235,7 @@ def lay_out(program: Program, possible_cpus: int) -> Layout:
     }
     position = per_cpu.take(8)
     cpu_count = _power_of_two(possible_cpus)
-    cpus = space.take(per_cpu.end * cpu_count)
+    cpus = space.take(per_cpu.end * (cpu_count + 1))
     return Layout(
         tables, counters, meters, registers, headers, position, cpus, cpu_count, per_cpu.end, space.end
     )
@@ -242,7 +250,7 @@ def _table(table: Table, space: _Space, per_cpu: _Space) -> TableLayout:
     high = KEY + 8 * key.words
     arguments = high + (8 * key.words if ranged else 0)
     hit = arguments + 8 * max((packed.words for packed in args), default=0)
-    stride = hit + (8 if table.support_timeout else 0)
+    stride = hit + (16 if table.support_timeout else 0)
     group_stride = 8 * key.words + 16
     return TableLayout(
         table,

@@ -1,81 +1,191 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the program tells this process through a ring buffer: records of little-endian u64 words.
-
-    word 0   kind | CPU << 32
-    word 1   how many bytes of a frame follow the words (0 for most kinds)
-    ...      as many words as the kind has, then the frame
-
-Words by kind are named at each kind below. Everything from BEGIN on is told only by a program compiled for tracing; the
-records of one packet follow one another among those of its CPU.
-"""
+"""The entries of one table as records of the arena, whatever leads to them."""
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from hvchannel_softswitch.engine import ActionCall
+from hvchannel_softswitch.xdp.arena import Arena
+from hvchannel_softswitch.xdp.fields import Words, pack_function, unpack_function
+from hvchannel_softswitch.xdp.layout import (
+    ACTION,
+    CONST,
+    FLAGS,
+    GROUP,
+    KEY,
+    LIVE,
+    METER,
+    NEXT,
+    RANK,
+    TableLayout,
+)
+
+LAST_SERIAL = (1 << 32) - 1
+
+MAX_PRIORITY = (1 << 32) - 1
+
+PRIORITY_SHIFT = 32
+"""A rank's priority begins at this bit."""
+
+HEAD = "<IIQHHI"
+"""The record's fixed part, for struct: next, group, rank, action, flags, meter."""
 
 
-class Kind(IntEnum):
-    """The kind of a record."""
+class Row(NamedTuple):
+    """A record as it is read."""
 
-    DIGEST = 1
-    """The learn list's place, from 1; then its values, packed."""
-    TO_CPU = 2
-    """No words; the frame."""
-    BEGIN = 3
-    """The port, the time in nanoseconds, the frame's whole length; the frame."""
-    STATE = 4
-    """The parser state's place in the parser's order."""
-    EXTRACTED = 5
-    """The header's place in the program's headers, its offset in the frame that BEGIN brought."""
-    PARSER_ERROR = 6
-    """The error's number."""
-    CONDITION = 7
-    """The condition's place among those of the program (see `Places`), its result."""
-    TABLE = 8
-    """The table's place, 1 for a hit, the entry's number, the action's place; packed keys, packed arguments."""
-    STATEMENTS = 9
-    """The table's place: a table without keys that p4c made of statements."""
-    CHECKSUM_ERROR = 10
-    """The checksum's place among those to verify."""
-    DROPPED = 11
-    """0: at the end of ingress, 1: of egress."""
-    SENT = 12
-    """The port, the frame's whole length; the frame."""
-    END = 13
-    """The packet's way is over."""
+    group: int
+    rank: int
+    action: int
+    is_const: bool
+    words: tuple[int, ...]
+    """Those of the key, of the ranges' high ends where there are ranges, and of the arguments."""
 
 
-HEAD_WORDS = 2
-SIZES = (512, 2048, 16384)
-"""Room for a frame that a record may have; the part of a frame beyond the last is left out."""
+class Place(NamedTuple):
+    """Where records have a number: that of slot `s` is `arena.u32[start + s * step]`, or u16 or u64."""
 
-_WORD = struct.Struct("<QQ")
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A record taken apart; `words` are those after the head."""
-
-    kind: Kind
-    cpu: int
-    words: memoryview
-    frame: memoryview
+    start: int
+    step: int
 
 
-def parse(data: bytes, words: dict[Kind, int]) -> Record:
-    """`words`: how many words the kinds that bring a frame have."""
-    head, length = _WORD.unpack_from(data)
-    kind = Kind(head & 0xFFFFFFFF)
-    view = memoryview(data)
-    body = view[8 * HEAD_WORDS :]
-    if kind in words:
-        split = 8 * words[kind]
-        return Record(kind, head >> 32, body[:split].cast("Q"), body[split : split + length])
-    whole = len(body) // 8 * 8
-    return Record(kind, head >> 32, body[:whole].cast("Q"), body[:0])
+class Records:
+    """Reads and writes records by their slot."""
 
+    def __init__(self, arena: Arena, layout: TableLayout) -> None:
+        self._arena = arena
+        self._layout = layout
+        self._names = {action.name: number for number, action in enumerate(layout.table.actions)}
+        self.pack_args = tuple(map(pack_function, layout.args))
+        self._unpack_args = tuple(map(unpack_function, layout.args))
+        self._high_word = layout.key.words if layout.ranged else 0
+        self._first_argument = layout.key.words + self._high_word
+        self._row = struct.Struct(f"{HEAD}{(layout.hit - KEY) // 8}Q")
+        self.next = self.place(NEXT, 4)
+        self.group = self.place(GROUP, 4)
+        self.rank = self.place(RANK, 8)
+        self.key = self.place(KEY, 8)
+        self.high = self.place(layout.high, 8)
+        self.flags = self.place(FLAGS, 2)
+        self._action = self.place(ACTION, 2)
+        self._meter = self.place(METER, 4)
+        self._arguments = self.place(layout.arguments, 8)
+        self._hit = self.place(layout.hit, 8)
 
-FRAME_WORDS = {Kind.TO_CPU: 0, Kind.BEGIN: 3, Kind.SENT: 2}
-"""How many words precede the frame, in the kinds that bring one."""
+    def place(self, offset: int, size: int) -> Place:
+        """Of a number of `size` bytes at this offset in the record."""
+        return Place((self._layout.entries + offset) // size, self._layout.stride // size)
+
+    def format(self, action: int) -> struct.Struct:
+        """Of a whole record: its head, key words, high words, arguments, hit and timeout. What other actions need
+        more room for is zero."""
+        layout = self._layout
+        keys = layout.key.words * (2 if layout.ranged else 1)
+        words = layout.args[action].words
+        spare = layout.hit - layout.arguments - 8 * words
+        record = struct.Struct(f"{HEAD}{keys + words}Q{spare}x{layout.stride - layout.hit}x")
+        assert record.size == layout.stride
+        return record
+
+    def action_number(self, name: str) -> int:
+        """Its place in the table's list. Raises KeyError."""
+        return self._names[name]
+
+    def write_unlinked(self, slot: int, call: ActionCall, flags: int) -> None:
+        """A record in no chain: a default."""
+        number, layout = self._names[call.name], self._layout
+        keys = (0,) * (layout.key.words * (2 if layout.ranged else 1))
+        head = (0, 0, 0, number, flags, 0)
+        args = self.pack_args[number](call.args)
+        self.format(number).pack_into(self._arena.buffer, layout.entry(slot), *head, *keys, *args)
+
+    def copy(self, old: int, new: int, call: ActionCall) -> None:
+        """The same entry with another action, `next` included, for the caller to publish in its place."""
+        arena, layout = self._arena, self._layout
+        begin, target = layout.entry(old), layout.entry(new)
+        arena.buffer[target : target + layout.stride] = arena.buffer[begin : begin + layout.stride]
+        number = self._names[call.name]
+        arena.u16[self._action.start + new * self._action.step] = number
+        words = self.pack_args[number](call.args)
+        at = self._arguments.start + new * self._arguments.step
+        for word in range((layout.hit - layout.arguments) // 8):
+            arena.u64[at + word] = words[word] if word < len(words) else 0
+
+    def read(self, slot: int) -> Row:
+        """All of it but its place in a chain, its meter and its times."""
+        numbers = self._row.unpack_from(self._arena.buffer, self._layout.entry(slot))
+        _, group, rank, action, flags, _ = numbers[:6]
+        return Row(group, rank, action, bool(flags & CONST), numbers[6:])
+
+    def call(self, row: Row) -> ActionCall:
+        """A record's action."""
+        args = self._unpack_args[row.action](row.words[self._first_argument :])
+        return ActionCall(self._layout.table.actions[row.action].name, args)
+
+    def highs(self, row: Row) -> Words:
+        """The words of the ranges' high ends; the key's in a table without ranges."""
+        return row.words[self._high_word :]
+
+    def key_words(self, slot: int) -> Words:
+        """Of the values; of a range, its low end."""
+        return tuple(self._arena.words(self._layout.entry(slot) + KEY, self._layout.key.words))
+
+    def high_words(self, slot: int) -> Sequence[int]:
+        """Of the ranges' high ends; zeros in a table without ranges."""
+        layout = self._layout
+        if not layout.ranged:
+            return (0,) * layout.key.words
+        return self._arena.words(layout.entry(slot) + layout.high, layout.key.words)
+
+    def read_flags(self, slot: int) -> int:
+        """LIVE, CONST."""
+        return self._arena.u16[self.flags.start + slot * self.flags.step]
+
+    def has_action(self, slot: int) -> bool:
+        """Whether its action is one of the table's."""
+        return self._arena.u16[self._action.start + slot * self._action.step] < len(self._layout.args)
+
+    def all_live(self) -> list[int]:
+        """The slots with records that were complete at some time and are not free, linked or not."""
+        start, step = self.flags
+        flags = self._arena.u16[start : start + self._layout.slots * step : step].tolist()
+        return [slot for slot, flag in enumerate(flags) if flag & LIVE]
+
+    def clear_flags(self, slot: int) -> None:
+        """Of a slot that is free from now on."""
+        self._arena.u16[self.flags.start + slot * self.flags.step] = 0
+
+    def read_rank(self, slot: int) -> int:
+        """Its rank."""
+        return self._arena.u64[self.rank.start + slot * self.rank.step]
+
+    def write_rank(self, slot: int, rank: int) -> None:
+        """In place: the order of the entries must stay what it is."""
+        self._arena.u64[self.rank.start + slot * self.rank.step] = rank
+
+    def meter(self, slot: int) -> int:
+        """Its record in the meter pool."""
+        return self._arena.u32[self._meter.start + slot * self._meter.step]
+
+    def set_meter(self, slot: int, record: int) -> None:
+        """Publishes a meter's record."""
+        self._arena.u32[self._meter.start + slot * self._meter.step] = record
+
+    def hit(self, slot: int) -> int:
+        """When its last packet was, nanoseconds."""
+        return self._arena.u64[self._hit.start + slot * self._hit.step]
+
+    def set_hit(self, slot: int, now: int) -> None:
+        """Before packets see the record."""
+        self._arena.u64[self._hit.start + slot * self._hit.step] = now
+
+    def timeout(self, slot: int) -> int:
+        """After how many nanoseconds without a packet it is idle; 0: never."""
+        return self._arena.u64[self._hit.start + slot * self._hit.step + 1]
+
+    def set_timeout(self, slot: int, timeout: int) -> None:
+        """See `timeout`; packets do not look at it."""
+        self._arena.u64[self._hit.start + slot * self._hit.step + 1] = timeout

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the program tells through the ring buffer (see `records`): digests and frames for the CPU port always, a packet's
+"""What the program tells through the ring buffer (see `reports`): digests and frames for the CPU port always, a packet's
 whole way when it is compiled for tracing."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hvchannel_softswitch.xdp.lower.frame import Frame
 from hvchannel_softswitch.xdp.lower.kernel import I16, I64, POINTER, i64
 from hvchannel_softswitch.xdp.lower.lookup import Found
 from hvchannel_softswitch.xdp.packing import Packing
-from hvchannel_softswitch.xdp.records import FRAME_WORDS, HEAD_WORDS, SIZES, Kind
+from hvchannel_softswitch.xdp.reports import FRAME_WORDS, HEAD_WORDS, SIZES, Kind
 
 
 class Events:

@@ -130,7 +130,7 @@ class Pipeline:
             hit, other = f.block(f"entry.{i}"), f.block("other")
             b.cbranch(self._lookup.matches(table, keys, entry.key.matches), hit, other)
             b.position_at_end(hit)
-            found = Found(ir.Constant(I1, 1), i64(i + 1), keys)
+            found = Found(ir.Constant(I1, 1), i64(i + layout.OWN_ENTRIES), keys)
             address = self._lookup.entry(place, found.slot)
             self._hit(table, place, address, found)
             if self._trace is not None:

@@ -35,7 +35,7 @@ from hvchannel_softswitch.xdp.lower.pipeline import Pipeline
 from hvchannel_softswitch.xdp.lower.statements import Statements
 from hvchannel_softswitch.xdp.lower.storage import Storage
 from hvchannel_softswitch.xdp.packing import packing
-from hvchannel_softswitch.xdp.records import Kind
+from hvchannel_softswitch.xdp.reports import Kind
 
 SENT = 1 << 16
 """A probe's result for a frame that is sent: this, and the port."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from hvchannel_softswitch.engine import (
+    Action,
     ActionCall,
     EngineError,
     EntryKey,
@@ -12,6 +13,7 @@ from hvchannel_softswitch.engine import (
     Match,
     Optional,
     Range,
+    TableFull,
     Ternary,
 )
 from hvchannel_softswitch.model import MatchKind, Table, TableKey, ValueSet
@@ -45,8 +47,17 @@ def check_key(table: Table, key: EntryKey) -> None:
         _check_match(_named(wanted, table), wanted.width, match)
 
 
-def check_member(value_set: ValueSet, member: tuple[Match, ...]) -> None:
-    """Raises EngineError, naming the key and what it takes. A member matches a key in any way."""
+def check_members(value_set: ValueSet, members: tuple[tuple[Match, ...], ...]) -> None:
+    """Raises EngineError, naming the key and what it takes, or TableFull. A member matches a key in any way."""
+    for member in members:
+        _check_member(value_set, member)
+    if len(members) > value_set.size:
+        raise TableFull(
+            f"value set {value_set.name!r} holds {value_set.size} members, too few for {len(members)}"
+        )
+
+
+def _check_member(value_set: ValueSet, member: tuple[Match, ...]) -> None:
     name, widths = value_set.name, value_set.widths
     if len(member) != len(widths):
         raise EngineError(f"value set {name!r} has {len(widths)} keys, the member {len(member)}")
@@ -78,6 +89,13 @@ def _refusal(what: str, why: str) -> EngineError:
 
 def _named(key: TableKey, table: Table) -> str:
     return f"key {key.name!r} of table {table.name!r}"
+
+
+def check_direct_action(table: Table, action: Action) -> None:
+    """Raises EngineError, naming what an entry of a table without an action profile can hold."""
+    if not isinstance(action, ActionCall):
+        raise EngineError(f"table {table.name!r} has no action profile; its entries hold actions")
+    check_action(table, action)
 
 
 def check_action(table: Table, call: ActionCall) -> None:
