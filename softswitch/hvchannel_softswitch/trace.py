@@ -43,13 +43,14 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import structlog
 
 from hvchannel_softswitch.engine import (
     ActionCall,
     CloneSession,
+    EntryKey,
     Exact,
     Lpm,
     Match,
@@ -59,9 +60,6 @@ from hvchannel_softswitch.engine import (
     Ternary,
 )
 from hvchannel_softswitch.model import Program
-
-if TYPE_CHECKING:
-    from hvchannel_softswitch.interpreter.tables import LiveEntry
 
 log = structlog.get_logger(__name__)
 
@@ -98,13 +96,13 @@ class Tracer:
         if self._owns_file:
             self._file.close()
 
-    def begin(self, port: int, frame: bytes) -> None:
-        """A packet arrives. One may begin while another has not ended, when a sink injects it."""
+    def begin(self, port: int, frame: bytes, time_ns: int | None = None) -> None:
+        """A packet arrives, now or at `time_ns`. One may begin while another has not ended, when a sink injects it."""
         self._count += 1
         self._records.append(
             {
                 "packet": self._count,
-                "time_ns": self.clock(),
+                "time_ns": self.clock() if time_ns is None else time_ns,
                 "port": port,
                 "frame": frame.hex(),
                 "steps": [],
@@ -163,27 +161,27 @@ class Tracer:
         name: str,
         keys: tuple[str, ...],
         values: tuple[int, ...],
-        entry: LiveEntry | None,
+        hit: EntryKey | None,
         call: ActionCall,
         member: int | None = None,
         group: int | None = None,
     ) -> None:
-        """A table was looked up and `call` is about to run; with an action profile, that of `member`, selected
-        from `group`."""
+        """A table was looked up and `call` is about to run, for the entry with the key `hit` (None: a miss); with an
+        action profile, that of `member`, selected from `group`."""
         assert self._program is not None
         table = self._program.tables[name]
         known = next((action for action in table.actions if action.name == call.name), None)
         params = known.params if known else ()
         selected = {} if table.profile is None else {"member": member, "group": group}
         found: dict[str, object] | None = None
-        if entry is not None and entry.key is not None:
-            found = {key: show_match(match) for key, match in zip(keys, entry.key.matches, strict=True)}
+        if hit is not None:
+            found = {key: show_match(match) for key, match in zip(keys, hit.matches, strict=True)}
             if table.has_priority:
-                found["priority"] = entry.priority
+                found["priority"] = hit.priority
         self._step(
             table=name,
             key=dict(zip(keys, values, strict=True)),
-            hit=entry is not None,
+            hit=hit is not None,
             entry=found,
             action=call.name,
             args={param.name: value for param, value in zip(params, call.args, strict=True)},
