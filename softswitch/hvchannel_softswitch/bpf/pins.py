@@ -3,43 +3,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import struct
 from pathlib import Path
 
+from hvchannel_softswitch.bpf.bpffs import is_bpffs
 from hvchannel_softswitch.bpf.syscall import Command, address, attributes, bpf
 
-BPFFS = Path("/sys/fs/bpf")
-"""Where a bpffs is, by custom."""
-
-_BPF_FS_MAGIC = 0xCAFE4A11
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
-_STATFS_BYTES = 256
-
 _OBJ = struct.Struct("=QII")
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def is_bpffs(directory: Path) -> bool:
-    """Whether the directory exists and is in a bpffs."""
-    buffer = ctypes.create_string_buffer(_STATFS_BYTES)
-    if _libc.statfs(os.fsencode(directory), buffer) != 0:
-        return False
-    (kind,) = struct.unpack_from("@l", buffer)
-    return bool(kind == _BPF_FS_MAGIC)
-
-
-def mount(directory: Path = BPFFS) -> bool:
-    """Sees to it that `directory` is a bpffs; whether it had to be mounted. Raises OSError."""
-    if is_bpffs(directory):
-        return False
-    flags = ctypes.c_ulong(_MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
-    if _libc.mount(b"bpf", os.fsencode(directory), b"bpf", flags, b"mode=0700") != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"cannot mount a bpffs: {os.strerror(code)}", str(directory))
-    return True
 
 
 def pin(descriptor: int, path: Path) -> None:
