@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+from enum import StrEnum
 from pathlib import Path
 
 from hvchannel_softswitch.bpf.bpffs import is_bpffs
@@ -31,15 +32,30 @@ def pin(descriptor: int, path: Path) -> None:
         raise OSError(error.errno, f"cannot pin: {os.strerror(error.errno or 0)}", str(path)) from error
 
 
-def get(path: Path) -> int:
-    """A new descriptor of the object pinned at `path`. Raises OSError (FileNotFoundError when nothing is)."""
+class PinKind(StrEnum):
+    """What can be pinned, as /proc/self/fd names it."""
+
+    MAP = "bpf-map"
+    PROGRAM = "bpf-prog"
+    LINK = "bpf_link"
+
+
+def get(path: Path, kind: PinKind) -> int:
+    """A new descriptor of the object pinned at `path`. Raises OSError (FileNotFoundError when nothing is; EINVAL when
+    it is of another kind)."""
     name = os.fsencode(path) + b"\0"
     try:
-        return bpf(Command.OBJ_GET, attributes(_OBJ.pack(address(name), 0, 0)))
+        descriptor = bpf(Command.OBJ_GET, attributes(_OBJ.pack(address(name), 0, 0)))
     except OSError as error:
         raise OSError(
             error.errno, f"cannot open the pin: {os.strerror(error.errno or 0)}", str(path)
         ) from error
+    # A program's information looks like a link's to who does not know what it is of.
+    found = Path(f"/proc/self/fd/{descriptor}").readlink().name.removeprefix("anon_inode:").strip("[]")
+    if found != kind:
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, f"the pin is of a {found}, not of a {kind}", str(path))
+    return descriptor
 
 
 def unpin(path: Path) -> bool:

@@ -32,8 +32,8 @@ class Ingress:
     """The two maps. Values are port numbers as u32 of this machine's byte order, keys ifindexes alike."""
 
     def __init__(self, near: Map | None = None, far: Map | None = None) -> None:
-        """Takes over the maps of an earlier process; makes them anew when not both are there. Raises OSError."""
-        adopted = near is not None and far is not None
+        """Takes over the maps of an earlier process, or makes them. Raises OSError."""
+        fresh = near is None or far is None
         if near is None or far is None:
             near = create_map(MapKind.ARRAY, 4, 4, NEAR, MapFlag.MMAPABLE, NEAR_NAME)
             far = create_map(MapKind.HASH, 4, 4, PORTS, name=FAR_NAME)
@@ -41,7 +41,7 @@ class Ingress:
         self.far = far
         self._memory = near.memory()
         self._slots = memoryview(self._memory).cast("I")  # one of two: an element takes 8 bytes
-        if not adopted:
+        if fresh:
             self._slots[:] = memoryview(struct.pack("=I", NO_PORT) * len(self._slots)).cast("I")
 
     def set(self, ifindex: int, port: int) -> None:

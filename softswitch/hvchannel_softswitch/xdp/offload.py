@@ -12,7 +12,7 @@ What was changed is kept in a file, so that a later process can put it back.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -56,9 +56,9 @@ class Offload:
         """Sets what `port` needs; logs what that changes. To be called before the program is attached, and again when
         the interface's state has changed, as others may have set something since. Never raises: what cannot be set is
         logged."""
-        record = self._records.get(port)
-        if record is None or record.ifindex != interface.index:
-            record = self._records[port] = _Record(interface.name, interface.index)
+        if port in self._records and self._records[port].ifindex != interface.index:
+            self.restore(port)
+        record = self._records.setdefault(port, _Record(interface.name, interface.index))
         with closing(Features(plain_socket())) as features:
             self._change(features, interface.name, "", record, record.own, _own(interface, generic))
         try:
@@ -90,9 +90,9 @@ class Offload:
                 self._restore_peer(interface, record.peer)
         self._save()
 
-    def restore_all(self) -> None:
-        """`restore` for every port. Never raises."""
-        for port in list(self._records):
+    def restore_all(self, but: Collection[int] = ()) -> None:
+        """`restore` for every port, except those of `but`. Never raises."""
+        for port in set(self._records) - set(but):
             self.restore(port)
 
     def _restore_peer(self, interface: Interface, before: Changes) -> None:
