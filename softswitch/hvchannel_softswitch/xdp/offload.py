@@ -162,6 +162,16 @@ _PEER: Changes = {
 }
 """By name, but for tx-checksum- and tx-segmentation, which stand for all kinds of each."""
 
+_WORDS = {
+    "tx-checksum-": "tx checksums",
+    "tx-segmentation": "segmentation",
+    "tx-gso-list": "segmentation",
+    "tx-vlan-hw-insert": "VLAN insertion",
+    "tx-vlan-stag-hw-insert": "VLAN insertion",
+    "rx-gro": "GRO",
+}
+"""For logs, where eighteen names would hide what they say."""
+
 
 def _own(interface: Interface, generic: bool) -> Changes:
     rules: Changes = {"rx-lro": False, "rx-gro-hw": False}
@@ -202,12 +212,11 @@ def _where(namespace: str) -> dict[str, str]:
 
 def _listed(changes: Changes) -> dict[str, str]:
     """The features in words: those that go on, those that go off."""
-    sides = {"on": True, "off": False}
-    listed = {
-        side: ", ".join(sorted(n for n, on in changes.items() if on is value))
-        for side, value in sides.items()
+    words = {
+        side: {_WORDS.get(_rule(name), name) for name, on in changes.items() if on is side}
+        for side in (True, False)
     }
-    return {side: names for side, names in listed.items() if names}
+    return {"on" if side else "off": ", ".join(sorted(listed)) for side, listed in words.items() if listed}
 
 
 def _read(file: Path | None) -> dict[int, _Record]:

@@ -127,8 +127,8 @@ class XdpPort:
             self._link = None
 
     def statistics(self) -> PortStatistics:
-        """The interface's counters since this process found or put the program on it; zeros when it is not. Raises
-        OSError."""
+        """The interface's counters since this process found or put the program on it; zeros when it is not. Bytes
+        as its driver counts them: a veth leaves Ethernet headers out. Raises OSError."""
         interface = self._wiring.interfaces.find(self.name) if self._link is not None else None
         if interface is None or interface.index != self.ifindex:
             return PortStatistics()
