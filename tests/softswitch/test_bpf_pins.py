@@ -65,7 +65,7 @@ def test_a_pinned_program_runs_on(directory: Path) -> None:
     with Program.from_pin(directory / "program") as again:
         assert again.info.name == "t_drop"
         assert again.test_run(FRAME).result == DROP
-    with pytest.raises(OSError, match=r"the pin is of a bpf-prog, not of a bpf_link.*program"):
+    with pytest.raises(OSError, match=r"the pin is of a bpf-prog, not of a bpf-link.*program"):
         Link.from_pin(directory / "program")
 
 

@@ -33,11 +33,11 @@ def pin(descriptor: int, path: Path) -> None:
 
 
 class PinKind(StrEnum):
-    """What can be pinned, as /proc/self/fd names it."""
+    """What can be pinned, as /proc/self/fd names it (a link with `-` or `_`, by how the descriptor came about)."""
 
     MAP = "bpf-map"
     PROGRAM = "bpf-prog"
-    LINK = "bpf_link"
+    LINK = "bpf-link"
 
 
 def get(path: Path, kind: PinKind) -> int:
@@ -51,7 +51,7 @@ def get(path: Path, kind: PinKind) -> int:
             error.errno, f"cannot open the pin: {os.strerror(error.errno or 0)}", str(path)
         ) from error
     # A program's information looks like a link's to who does not know what it is of.
-    found = Path(f"/proc/self/fd/{descriptor}").readlink().name.removeprefix("anon_inode:").strip("[]")
+    found = Path(f"/proc/self/fd/{descriptor}").readlink().name.removeprefix("anon_inode:").replace("_", "-")
     if found != kind:
         os.close(descriptor)
         raise OSError(errno.EINVAL, f"the pin is of a {found}, not of a {kind}", str(path))
