@@ -103,3 +103,11 @@ def call(helper: int) -> Op:
 def leave(result: int | None = None) -> tuple[Op, ...]:
     """Returns `result`, or what is in R0."""
     return (Op(0x95),) if result is None else (move_imm(R0, result), Op(0x95))
+
+
+def xor_imm(dst: int, value: int) -> Op:
+    return Op(0xA7, dst, immediate=value)
+
+
+def jump_if_greater_imm(dst: int, value: int, label: str) -> Op:
+    return Op(0x25, dst, 0, label, value)

@@ -107,7 +107,7 @@ class Program(Descriptor):
     @classmethod
     def from_pin(cls, path: Path) -> Self:
         """The program pinned at `path`. Raises OSError (FileNotFoundError when nothing is)."""
-        return cls(pins.get(path))
+        return cls(pins.get(path, pins.PinKind.PROGRAM))
 
     @property
     def info(self) -> ProgramInfo:

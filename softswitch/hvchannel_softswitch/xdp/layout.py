@@ -74,8 +74,9 @@ GROUPS = 256
 MAX_CHAIN = 16
 """Entries in the longest chain of a table of exact keys."""
 
-MAX_STEPS = 512
-"""Groups, and entries in their longest chains, that one look-up in any other table may visit."""
+STEPS_OF_ALL, FEWEST_STEPS, MOST_STEPS = 1024, 128, 512
+"""Groups, and entries in their longest chains, that look-ups in all other tables may visit together, and the least and the
+most that one may: the kernel's verifier walks them all (see `TableLayout.max_steps`)."""
 
 METER_LOCK, METER_LAST, METER_COMMITTED, METER_PEAK, METER_CIR, METER_PIR = 0, 8, 16, 24, 32, 40
 METER_COMMITTED_BURST, METER_PEAK_BURST, METER_COMMITTED_FILL, METER_PEAK_FILL, METER_SIZE = (
@@ -115,7 +116,8 @@ HASH_MULTIPLIER, HASH_SHIFT = _MULTIPLIER, 32
 
 @dataclass(frozen=True, slots=True)
 class TableLayout:
-    """A table's place. `slots` (entries, a power of two) exceeds the table's size: a replaced entry's slot is not free
+    """A table's place. `max_steps`: how many groups and entries one look-up may visit, of a table whose keys are not all
+    exact. `slots` (entries, a power of two) exceeds the table's size: a replaced entry's slot is not free
     at once. `meter_pool` is the offset of its direct meter's records, of which there are as many as slots."""
 
     table: Table
@@ -135,6 +137,7 @@ class TableLayout:
     group_stride: int
     counter: int
     meter_pool: int
+    max_steps: int
 
     @property
     def bucket_count(self) -> int:
@@ -210,7 +213,9 @@ class _Space:
 def lay_out(program: Program, possible_cpus: int) -> Layout:
     """The layout of a program's arena on a machine with so many possible CPUs."""
     space, per_cpu = _Space(_LINE), _Space()
-    tables = {name: _table(table, space, per_cpu) for name, table in program.tables.items()}
+    masked = sum(not _is_exact(table) for table in program.tables.values())
+    max_steps = min(max(STEPS_OF_ALL // max(masked, 1), FEWEST_STEPS), MOST_STEPS)
+    tables = {name: _table(table, space, per_cpu, max_steps) for name, table in program.tables.items()}
     counters = {
         name: CounterLayout(counter.size, per_cpu.take(counter.size * CELL))
         for name, counter in program.counters.items()
@@ -241,11 +246,14 @@ def lay_out(program: Program, possible_cpus: int) -> Layout:
     )
 
 
-def _table(table: Table, space: _Space, per_cpu: _Space) -> TableLayout:
+def _is_exact(table: Table) -> bool:
+    return all(key.kind is MatchKind.EXACT for key in table.keys)
+
+
+def _table(table: Table, space: _Space, per_cpu: _Space, max_steps: int) -> TableLayout:
     key = packing([key.width for key in table.keys])
     args = tuple(packing([param.width for param in action.params]) for action in table.actions)
-    kinds = {key.kind for key in table.keys}
-    exact, ranged = kinds <= {MatchKind.EXACT}, MatchKind.RANGE in kinds
+    exact, ranged = _is_exact(table), any(key.kind is MatchKind.RANGE for key in table.keys)
     slots = _slots(table.max_size if table.keys else 1)
     high = KEY + 8 * key.words
     arguments = high + (8 * key.words if ranged else 0)
@@ -270,6 +278,7 @@ def _table(table: Table, space: _Space, per_cpu: _Space) -> TableLayout:
         group_stride=group_stride,
         counter=per_cpu.take(CELL * slots) if table.with_counters else 0,
         meter_pool=space.take(METER_SIZE * slots) if table.direct_meter is not None else 0,
+        max_steps=max_steps,
     )
 
 

@@ -145,7 +145,7 @@ class Lookup:
         for variable in (slot, at, rank, group, *masked):
             b.store(i64(0), variable)
         f.store(i64(0), block, place)
-        b.store(i64(layout.MAX_STEPS), left)
+        b.store(i64(table.max_steps), left)
         in_force = f.widen(f.load(f.arena(table.header), layout.HEADER_GROUPS, I32))
         size = layout.GROUPS * table.group_stride
         start = b.mul(b.and_(in_force, i64(1)), i64(size))

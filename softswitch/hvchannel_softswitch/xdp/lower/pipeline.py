@@ -28,7 +28,6 @@ from hvchannel_softswitch.xdp.lower.meters import Meters, meter_reference
 from hvchannel_softswitch.xdp.lower.numbers import Numbers
 from hvchannel_softswitch.xdp.lower.statements import Statements
 
-
 _INLINE_ENTRIES = 64
 """A table with more const entries is looked up in memory, like any other."""
 
