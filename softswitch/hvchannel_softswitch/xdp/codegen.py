@@ -36,7 +36,7 @@ class Compiled:
 
     def assembly(self) -> str:
         """The instructions as LLVM prints them, with `.loc` lines whose numbers are those of the notes."""
-        return _machine().emit_assembly(self._module)
+        return str(_machine().emit_assembly(self._module))
 
     def origins(self) -> tuple[str, ...]:
         """What each instruction comes from."""

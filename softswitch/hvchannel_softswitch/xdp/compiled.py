@@ -37,12 +37,12 @@ log = structlog.get_logger(__name__)
 class PortMaps:
     """The maps of the ports that a program is to run on; see `lower.frame.Maps`."""
 
-    ports: int
-    ports_by_array: int
+    near: int
+    far: int
     devices: int
 
 
-NO_PORTS = PortMaps(_NO_MAP, 0, _NO_MAP)
+NO_PORTS = PortMaps(_NO_MAP, _NO_MAP, _NO_MAP)
 """Of a program that is run on single frames only."""
 
 
@@ -72,9 +72,7 @@ class CompiledProgram:
         self.ring = bpf.RingBuffer(self.events)
         self.conditions: tuple[Conditional, ...] = ()
         """As a trace numbers them; there once a build that traces has been made."""
-        self._maps = Maps(
-            self.arena.fd, self.events.fd, port_maps.ports, port_maps.ports_by_array, port_maps.devices
-        )
+        self._maps = Maps(self.arena.fd, self.events.fd, port_maps.near, port_maps.far, port_maps.devices)
         self._drop_port, self._cpu_port, self._started = drop_port, cpu_port, started
         self._builds: dict[tuple[bool, bool], bpf.Program] = {}
 

@@ -14,6 +14,7 @@ from hvchannel_softswitch.xdp.compiled import NO_PORTS, CompiledProgram, PortMap
 from hvchannel_softswitch.xdp.engine import XdpEngine
 from hvchannel_softswitch.xdp.packing import Packing, packing
 from hvchannel_softswitch.xdp.reports import FRAME_WORDS, Kind, Record, parse
+from hvchannel_softswitch.xdp.tap import Tap
 from hvchannel_softswitch.xdp.tracing import TraceReader
 
 _READ = 256
@@ -63,29 +64,32 @@ class CompiledEngine(XdpEngine):
         self._lists: list[tuple[str, Packing]] = [
             (name, packing(learn_list.widths)) for name, learn_list in program.learn_lists.items()
         ]
-        self._tracer: Tracer | None = None
         self._trace = TraceReader(self, self.compiled)
 
     def process(self, port: int, frame: bytes) -> None:
         """See Engine. Raises ValueError for a frame shorter than an Ethernet header, which no port brings."""
-        out = self.compiled.probe(port, frame, self._now(), trace=self._tracer is not None)
+        out = self.compiled.probe(port, frame, self._now(), trace=self._is_watched)
         self.drain()
         if out is not None:
             self._frames(*out)
 
     def set_tracer(self, tracer: Tracer | None) -> None:
-        """Traces every packet to `tracer` from the next one on; None stops. Builds for the ports are the switch's to
-        replace."""
-        self._tracer = tracer if tracer is not None and not tracer.exhausted else None
-        if self._tracer is not None:
-            self._tracer.attach(self.program)
+        """Traces every packet of `process` to `tracer` from the next one on; None stops."""
+        self.watch(tracer, None)
+        if self._is_watched:
             self.compiled.build(probe=True, trace=True)
-        self._trace.tracer = self._tracer
+
+    def watch(self, tracer: Tracer | None, tap: Tap | None) -> None:
+        """Tells these of each packet on its way, once the builds that run are ones that trace: those of the ports are the
+        switch's to run."""
+        if tracer is not None:
+            tracer.attach(self.program)
+        self._trace.tracer, self._trace.tap = tracer, tap
 
     @property
-    def is_traced(self) -> bool:
-        """Whether packets are to be traced."""
-        return self._tracer is not None and not self._tracer.exhausted
+    def _is_watched(self) -> bool:
+        tracer = self._trace.tracer
+        return self._trace.tap is not None or (tracer is not None and not tracer.exhausted)
 
     def drain(self) -> None:
         """Hands on what the program has told."""

@@ -56,6 +56,9 @@ from dataclasses import dataclass
 from hvchannel_softswitch.model import MatchKind, Program, Table
 from hvchannel_softswitch.xdp.packing import WORD_MASK, Packing, packing
 
+VERSION = 1
+"""Of what is said above: a process takes an arena over only if its own layout has the same. Count it up with each change."""
+
 NEXT, GROUP, RANK, ACTION, FLAGS, METER, KEY = 0, 4, 8, 16, 18, 20, 24
 """Offsets in an entry."""
 

@@ -9,6 +9,7 @@ from hvchannel_softswitch.engine import ActionCall
 from hvchannel_softswitch.trace import Tracer
 from hvchannel_softswitch.xdp.compiled import CompiledProgram
 from hvchannel_softswitch.xdp.reports import Kind, Record
+from hvchannel_softswitch.xdp.tap import Tap
 
 if TYPE_CHECKING:
     from hvchannel_softswitch.xdp.engine import XdpEngine
@@ -19,6 +20,7 @@ class TraceReader:
 
     def __init__(self, engine: XdpEngine, compiled: CompiledProgram) -> None:
         self.tracer: Tracer | None = None
+        self.tap: Tap | None = None
         self._engine = engine
         self._compiled = compiled
         self._program = compiled.program
@@ -45,12 +47,14 @@ class TraceReader:
             self._tell(steps)
 
     def _tell(self, steps: list[Record | tuple[str, tuple[int, ...]]]) -> None:
-        tracer = self.tracer
-        if tracer is None or tracer.exhausted:
-            return
         first = steps[0]
         assert isinstance(first, Record)
         frame = bytes(first.frame)
+        if self.tap is not None:
+            self._tap(self.tap, first.words[0], frame, steps)
+        tracer = self.tracer
+        if tracer is None or tracer.exhausted:
+            return
         tracer.begin(first.words[0], frame, first.words[1])
         for step in steps[1:]:
             if isinstance(step, Record):
@@ -58,6 +62,13 @@ class TraceReader:
             else:
                 tracer.digest(*step)
         tracer.end()
+
+    @staticmethod
+    def _tap(tap: Tap, port: int, frame: bytes, steps: list[Record | tuple[str, tuple[int, ...]]]) -> None:
+        tap.arrived(port, frame)
+        for step in steps:
+            if isinstance(step, Record) and step.kind is Kind.SENT:
+                tap.sent(step.words[0], bytes(step.frame))
 
     def _step(self, tracer: Tracer, record: Record, frame: bytes) -> None:
         words = record.words

@@ -22,17 +22,17 @@ _DATA, _DATA_END, _DATA_META, _INGRESS_IFINDEX = 0, 4, 8, 12
 
 @dataclass(frozen=True, slots=True)
 class Maps:
-    """Descriptors of the maps that the program uses. `ports` leads from an interface's index to its port, `devices` from
-    a port to its interface; `ports_by_array`: up to how many interfaces `ports` is an array, 0 where it is a hash."""
+    """Descriptors of the maps that the program uses. `near` and `far` lead from an interface's index to its port (see
+    `ingress`), `devices` from a port to its interface."""
 
     arena: int
     events: int
-    ports: int
-    ports_by_array: int
+    near: int
+    far: int
     devices: int
 
 
-class _VolatileLoad(ir.LoadInstr):
+class _VolatileLoad(ir.LoadInstr):  # type: ignore[misc] # llvmlite has no types
     """A load that llvmlite has no word for."""
 
     def descr(self, buf: list[str]) -> None:

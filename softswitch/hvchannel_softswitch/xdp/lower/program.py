@@ -12,6 +12,7 @@ from llvmlite import ir
 from hvchannel_softswitch.model import Program, UnsupportedProgram
 from hvchannel_softswitch.model import statements as st
 from hvchannel_softswitch.model.program import Checksum, Conditional
+from hvchannel_softswitch.xdp.ingress import NEAR, NO_PORT
 from hvchannel_softswitch.xdp.layout import Layout
 from hvchannel_softswitch.xdp.lower.deparser import Deparser
 from hvchannel_softswitch.xdp.lower.events import Events, Trace
@@ -164,10 +165,20 @@ class _Lowering:
         if self._needs_time():
             b.store(f.kernel.now(), self._now)
         key = f.variable("interface", I32)
-        b.store(f.ingress_interface(), key)
-        found = f.kernel.lookup(maps.ports, key)
-        self._go_on_if(b.icmp_unsigned("!=", found, ir.Constant(found.type, None)), XDP_DROP)
-        b.store(f.widen(f.load(found, 0, I32)), self._port)
+        interface = f.ingress_interface()
+        b.store(interface, key)
+        port = f.variable("found", I32, i32(NO_PORT))
+        near, far, known = f.block("near"), f.block("far"), f.block("known")
+        b.cbranch(b.icmp_unsigned("<", interface, i32(NEAR)), near, far)
+        for block, fd in ((near, maps.near), (far, maps.far)):
+            b.position_at_end(block)
+            found = f.kernel.lookup(fd, key)
+            with f.when(b.icmp_unsigned("!=", found, ir.Constant(found.type, None))):
+                b.store(f.load(found, 0, I32), port)
+            b.branch(known)
+        b.position_at_end(known)
+        self._go_on_if(b.icmp_unsigned("!=", f.get(port, I32), i32(NO_PORT)), XDP_DROP)
+        b.store(f.widen(f.get(port, I32)), self._port)
 
     def _needs_time(self) -> bool:
         program = self._program
