@@ -42,6 +42,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -64,14 +65,35 @@ from hvchannel_softswitch.model import Program
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which packets to trace: those for which each of `fields` (a header's field as a trace names it, or "port") has its
+    value, whenever the parser extracted it. None at all: every packet."""
+
+    fields: Mapping[str, int] = field(default_factory=dict)
+
+    def takes(self, record: Mapping[str, Any]) -> bool:
+        """Whether a packet's finished record is to be written."""
+        if not self.fields:
+            return True
+        found: dict[str, set[int]] = {"port": {record["port"]}}
+        for step in record["steps"]:
+            for name, value in step.get("fields", {}).items():
+                found.setdefault(f"{step['extracted']}.{name}", set()).add(value)
+        return all(value in found.get(name, ()) for name, value in self.fields.items())
+
+
 class Tracer:
     """Writes traces of packets to `sink`, a path (made anew) or a text file; as text, or as JSON lines.
 
     After `limit` packets it stops by itself, and the engine goes on at full speed.
     """
 
-    def __init__(self, sink: Path | TextIO, *, as_json: bool, limit: int | None = None) -> None:
-        """Raises OSError."""
+    def __init__(
+        self, sink: Path | TextIO, *, as_json: bool, limit: int | None = None, only: Filter | None = None
+    ) -> None:
+        """`only`: packets that it does not take are left out, and do not count. Raises OSError."""
+        self._only = only or Filter()
         self._file = sink.open("w", encoding="utf-8") if isinstance(sink, Path) else sink
         self._owns_file = isinstance(sink, Path)
         self._as_json = as_json
@@ -98,10 +120,8 @@ class Tracer:
 
     def begin(self, port: int, frame: bytes, time_ns: int | None = None) -> None:
         """A packet arrives, now or at `time_ns`. One may begin while another has not ended, when a sink injects it."""
-        self._count += 1
         self._records.append(
             {
-                "packet": self._count,
                 "time_ns": self.clock() if time_ns is None else time_ns,
                 "port": port,
                 "frame": frame.hex(),
@@ -114,8 +134,10 @@ class Tracer:
     def end(self) -> None:
         """The packet's way is over: its trace is written."""
         record = self._records.pop()
-        if self._broken:
+        if self._broken or self.exhausted or not self._only.takes(record):
             return
+        self._count += 1
+        record = {"packet": self._count, **record}
         try:
             self._file.write(json.dumps(record) + "\n" if self._as_json else as_text(record))
             self._file.flush()
