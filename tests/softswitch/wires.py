@@ -90,14 +90,7 @@ class Host:
     def socket(self, kind: int = socket.SOCK_RAW) -> socket.socket:
         """A packet socket on eth0, or (SOCK_STREAM, SOCK_DGRAM) an IPv4 one."""
         with inside(self.namespace):
-            if kind == socket.SOCK_RAW:
-                made = socket.socket(socket.AF_PACKET, kind, 0)
-                made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 32 << 20)
-                made.setsockopt(263, 23, 1)  # SOL_PACKET, PACKET_IGNORE_OUTGOING
-                made.setsockopt(263, 8, 1)  # PACKET_AUXDATA
-                made.bind(("eth0", 3))
-            else:
-                made = socket.socket(socket.AF_INET, kind)
+            made = packet_socket("eth0") if kind == socket.SOCK_RAW else socket.socket(socket.AF_INET, kind)
         made.settimeout(10)
         self._cleanup.callback(made.close)
         return made
@@ -106,6 +99,17 @@ class Host:
         """Which are active."""
         with inside(self.namespace):
             return active_features(interface)
+
+
+def packet_socket(interface: str) -> socket.socket:
+    """Of what arrives, tags beside the frame included."""
+    made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 32 << 20)
+    made.setsockopt(263, 23, 1)  # SOL_PACKET, PACKET_IGNORE_OUTGOING
+    made.setsockopt(263, 8, 1)  # PACKET_AUXDATA
+    made.bind((interface, 3))
+    made.settimeout(10)
+    return made
 
 
 def active_features(interface: str) -> dict[str, bool]:
