@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 from hvchannel_softswitch.bpf import Program, VerifierError, XdpMode, load_program
 from hvchannel_softswitch.bpf.syscall import Command, Descriptor, address, attributes, bpf
-from hvchannel_softswitch.ports.af_packet import insert_vlan_tag
 from hvchannel_softswitch.xdp.attachment import AttachError
 from hvchannel_softswitch.xdp.features import Features
 from hvchannel_softswitch.xdp.peers import plain_socket
@@ -24,12 +23,21 @@ from structlog.testing import capture_logs
 
 from .assembler import DROP, R2, R3, SKB_VLAN_PUSH, assemble, call, leave, move_imm
 from .redirects import MARK, redirect
-from .wires import Host, Wires, active_features, inside, ip, packet_socket, wires
+from .wires import (
+    HEADER,
+    TYPE,
+    Host,
+    Wires,
+    active_features,
+    has_program,
+    inside,
+    ip,
+    packet_socket,
+    receive,
+    wires,
+)
 
 pytestmark = pytest.mark.root
-
-TYPE = b"\x88\xb5"  # for local experiments
-HEADER = bytes.fromhex("ffffffffffff 020000000001") + TYPE
 
 
 @pytest.fixture
@@ -54,18 +62,6 @@ def make_ports(world: Wires) -> Iterator[Callable[..., XdpPorts]]:
     for ports, program in made:
         ports.stop()
         program.close()
-
-
-def receive(sock: socket.socket) -> bytes:
-    """The next of our frames, its tag in it if it came beside it."""
-    while True:
-        frame, ancillary, _, _ = sock.recvmsg(1 << 16, 128)
-        for _, _, data in ancillary:
-            status, _, _, _, _, tci, tpid = struct.unpack_from("=IIIHHHH", data)
-            if status & 1 << 4:
-                frame = insert_vlan_tag(frame, tci, tpid)
-        if TYPE in frame[12:22]:
-            return frame
 
 
 def is_quiet(sock: socket.socket) -> bool:
@@ -357,10 +353,6 @@ def test_another_program_on_the_interface_is_told(world: Wires, make_ports: Call
     assert not second.is_up(1)
     (down,) = (entry for entry in logs if entry["event"].startswith("port down"))
     assert "'p1' has another XDP program" in down["reason"]
-
-
-def has_program(interface: str, namespace: str | None = None) -> bool:
-    return "prog/xdp" in ip(f"link show {interface}", namespace)
 
 
 async def eventually(condition: Callable[[], object], what: str) -> None:
