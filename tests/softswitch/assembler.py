@@ -12,6 +12,7 @@ BYTE, HALF, WORD, DOUBLE = 0x10, 0x08, 0x00, 0x18
 MAP_LOOKUP = 1
 REDIRECT_MAP = 51
 KTIME_GET_NS = 5
+SKB_VLAN_PUSH = 18
 ADJUST_HEAD = 44
 ADJUST_TAIL = 65
 RINGBUF_RESERVE, RINGBUF_SUBMIT, RINGBUF_DISCARD = 131, 132, 133
@@ -103,3 +104,11 @@ def call(helper: int) -> Op:
 def leave(result: int | None = None) -> tuple[Op, ...]:
     """Returns `result`, or what is in R0."""
     return (Op(0x95),) if result is None else (move_imm(R0, result), Op(0x95))
+
+
+def xor_imm(dst: int, value: int) -> Op:
+    return Op(0xA7, dst, immediate=value)
+
+
+def jump_if_greater_imm(dst: int, value: int, label: str) -> Op:
+    return Op(0x25, dst, 0, label, value)

@@ -48,15 +48,9 @@ class Link(Descriptor):
 
     @classmethod
     def from_pin(cls, path: Path) -> Self:
-        """The link pinned at `path`. Raises OSError (FileNotFoundError when nothing is; EINVAL for a pin that is no
-        XDP link's)."""
-        link = cls(pins.get(path))
-        try:
-            _ = link.info
-        except OSError:
-            link.close()
-            raise
-        return link
+        """The link pinned at `path`. Raises OSError (FileNotFoundError when nothing is; EINVAL for a pin of something
+        else)."""
+        return cls(pins.get(path, pins.PinKind.LINK))
 
     def update(self, program: Program) -> None:
         """Puts another program in this one's place; each frame meets the one or the other. Raises OSError: ENOLINK when

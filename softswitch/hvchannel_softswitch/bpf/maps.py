@@ -102,7 +102,7 @@ class Map(Descriptor):
     @classmethod
     def from_pin(cls, path: Path) -> Self:
         """The map pinned at `path`. Raises OSError (FileNotFoundError when nothing is)."""
-        return cls(pins.get(path))
+        return cls(pins.get(path, pins.PinKind.MAP))
 
     def lookup(self, key: bytes) -> bytes | None:
         """The key's value; None when it has none. Raises OSError, ValueError."""

@@ -3,43 +3,16 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import struct
+from enum import StrEnum
 from pathlib import Path
 
+from hvchannel_softswitch.bpf.bpffs import is_bpffs
 from hvchannel_softswitch.bpf.syscall import Command, address, attributes, bpf
 
-BPFFS = Path("/sys/fs/bpf")
-"""Where a bpffs is, by custom."""
-
-_BPF_FS_MAGIC = 0xCAFE4A11
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
-_STATFS_BYTES = 256
-
 _OBJ = struct.Struct("=QII")
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def is_bpffs(directory: Path) -> bool:
-    """Whether the directory exists and is in a bpffs."""
-    buffer = ctypes.create_string_buffer(_STATFS_BYTES)
-    if _libc.statfs(os.fsencode(directory), buffer) != 0:
-        return False
-    (kind,) = struct.unpack_from("@l", buffer)
-    return bool(kind == _BPF_FS_MAGIC)
-
-
-def mount(directory: Path = BPFFS) -> bool:
-    """Sees to it that `directory` is a bpffs; whether it had to be mounted. Raises OSError."""
-    if is_bpffs(directory):
-        return False
-    flags = ctypes.c_ulong(_MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
-    if _libc.mount(b"bpf", os.fsencode(directory), b"bpf", flags, b"mode=0700") != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"cannot mount a bpffs: {os.strerror(code)}", str(directory))
-    return True
 
 
 def pin(descriptor: int, path: Path) -> None:
@@ -59,15 +32,30 @@ def pin(descriptor: int, path: Path) -> None:
         raise OSError(error.errno, f"cannot pin: {os.strerror(error.errno or 0)}", str(path)) from error
 
 
-def get(path: Path) -> int:
-    """A new descriptor of the object pinned at `path`. Raises OSError (FileNotFoundError when nothing is)."""
+class PinKind(StrEnum):
+    """What can be pinned, as /proc/self/fd names it (a link with `-` or `_`, by how the descriptor came about)."""
+
+    MAP = "bpf-map"
+    PROGRAM = "bpf-prog"
+    LINK = "bpf-link"
+
+
+def get(path: Path, kind: PinKind) -> int:
+    """A new descriptor of the object pinned at `path`. Raises OSError (FileNotFoundError when nothing is; EINVAL when
+    it is of another kind)."""
     name = os.fsencode(path) + b"\0"
     try:
-        return bpf(Command.OBJ_GET, attributes(_OBJ.pack(address(name), 0, 0)))
+        descriptor = bpf(Command.OBJ_GET, attributes(_OBJ.pack(address(name), 0, 0)))
     except OSError as error:
         raise OSError(
             error.errno, f"cannot open the pin: {os.strerror(error.errno or 0)}", str(path)
         ) from error
+    # A program's information looks like a link's to who does not know what it is of.
+    found = Path(f"/proc/self/fd/{descriptor}").readlink().name.removeprefix("anon_inode:").replace("_", "-")
+    if found != kind:
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, f"the pin is of a {found}, not of a {kind}", str(path))
+    return descriptor
 
 
 def unpin(path: Path) -> bool:
