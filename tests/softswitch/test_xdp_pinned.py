@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -13,14 +12,13 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from hvchannel_softswitch.bpf import MapKind, create_map
+from hvchannel_softswitch.bpf import MapKind, bpffs, create_map
 from hvchannel_softswitch.xdp.pinned import NameInUseError, Pinned, default_name
 from hvchannel_softswitch.xdp.ports import XdpPorts, remove
 from structlog.testing import capture_logs
 
 from .redirects import MARK, redirect
-from .test_xdp_ports import HEADER, has_program, receive
-from .wires import Host, Wires, inside, wires
+from .wires import HEADER, Host, Wires, has_program, inside, receive, wires
 
 pytestmark = pytest.mark.root
 
@@ -74,6 +72,7 @@ class Place:
 def place(tmp_path: Path) -> Iterator[Place]:
     bpf = tmp_path / "bpf"
     bpf.mkdir()
+    bpffs.mount(bpf)
     with wires() as world:
         made = Place(world, tmp_path / "run", bpf)
         made.hosts = [world.host("p1"), world.host("p2")]
@@ -83,9 +82,10 @@ def place(tmp_path: Path) -> Iterator[Place]:
             for child in made.children:
                 child.kill()
                 child.communicate()
-            if os.path.ismount(bpf):
+            try:
                 remove(made.pinned())
                 assert made.pins() == []
+            finally:
                 subprocess.run(["umount", str(bpf)], check=True)
 
 

@@ -13,22 +13,31 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from hvchannel_softswitch.bpf import Program, XdpMode, load_program
-from hvchannel_softswitch.ports.af_packet import insert_vlan_tag
+from hvchannel_softswitch.bpf import Program, VerifierError, XdpMode, load_program
+from hvchannel_softswitch.bpf.syscall import Command, Descriptor, address, attributes, bpf
 from hvchannel_softswitch.xdp.attachment import AttachError
 from hvchannel_softswitch.xdp.features import Features
 from hvchannel_softswitch.xdp.peers import plain_socket
 from hvchannel_softswitch.xdp.ports import XdpPorts
 from structlog.testing import capture_logs
 
-from .assembler import DROP, assemble, leave
+from .assembler import DROP, R2, R3, SKB_VLAN_PUSH, assemble, call, leave, move_imm
 from .redirects import MARK, redirect
-from .wires import Host, Wires, active_features, inside, ip, wires
+from .wires import (
+    HEADER,
+    TYPE,
+    Host,
+    Wires,
+    active_features,
+    has_program,
+    inside,
+    ip,
+    packet_socket,
+    receive,
+    wires,
+)
 
 pytestmark = pytest.mark.root
-
-TYPE = b"\x88\xb5"  # for local experiments
-HEADER = bytes.fromhex("ffffffffffff 020000000001") + TYPE
 
 
 @pytest.fixture
@@ -55,18 +64,6 @@ def make_ports(world: Wires) -> Iterator[Callable[..., XdpPorts]]:
         program.close()
 
 
-def receive(sock: socket.socket) -> bytes:
-    """The next of our frames, its tag in it if it came beside it."""
-    while True:
-        frame, ancillary, _, _ = sock.recvmsg(1 << 16, 128)
-        for _, _, data in ancillary:
-            status, _, _, _, _, tci, tpid = struct.unpack_from("=IIIHHHH", data)
-            if status & 1 << 4:
-                frame = insert_vlan_tag(frame, tci, tpid)
-        if TYPE in frame[12:22]:
-            return frame
-
-
 def is_quiet(sock: socket.socket) -> bool:
     return not select.select([sock], [], [], 0)[0]
 
@@ -89,15 +86,41 @@ def test_frames_pass_both_ways(world: Wires, make_ports: Callable[..., XdpPorts]
         assert receive(a) == frame
 
 
-def test_a_tag_in_the_frame_and_a_tag_of_the_senders_vlan_arrive(
-    world: Wires, make_ports: Callable[..., XdpPorts]
-) -> None:
+def test_tags_in_the_frame_arrive(world: Wires, make_ports: Callable[..., XdpPorts]) -> None:
     a, b = world.host("p1").socket(), world.host("p2").socket()
     make_ports("p1", "p2")
     for tags in ("81008ffe", "88a80007", "88a8000781000008"):
         frame = HEADER[:12] + bytes.fromhex(tags) + TYPE + bytes(range(46))
         a.send(frame)
         assert receive(b) == frame
+
+
+def tag_beside_the_frame(interface: str) -> Descriptor:
+    """From now on, what leaves by `interface` has a tag that its driver is left to insert, as what a VLAN interface on
+    it would send: by a tc program, as not every kernel has VLAN interfaces. Until what is returned is closed."""
+    code = assemble(move_imm(R2, socket.htons(0x8100)), move_imm(R3, 7), call(SKB_VLAN_PUSH), leave(0))
+    licence = b"Apache-2.0\0"
+    load = struct.pack(
+        "=IIQQIIQII16sII", 3, len(code) // 8, address(code), address(licence), 0, 0, 0, 0, 0, b"", 0, 47
+    )
+    with Descriptor(bpf(Command.PROG_LOAD, attributes(load))) as program:
+        link = struct.pack(
+            "=IIIIIIQ", program.fd, socket.if_nametoindex(interface), 47, 0, 0, 0, 0
+        )  # BPF_TCX_EGRESS
+        return Descriptor(bpf(Command.LINK_CREATE, attributes(link)))
+
+
+def test_a_tag_that_the_sender_leaves_to_its_driver_arrives(
+    world: Wires, make_ports: Callable[..., XdpPorts]
+) -> None:
+    one, two = world.host("p1"), world.host("p2")
+    a, b = one.socket(), two.socket()
+    with inside(one.namespace):
+        tagging = tag_beside_the_frame("eth0")
+    make_ports("p1", "p2")
+    with tagging:
+        a.send(HEADER + bytes(46))
+        assert receive(b) == HEADER[:12] + bytes.fromhex("81000007") + TYPE + bytes(46)
 
 
 @pytest.mark.parametrize("mtu", [3400, 9000])
@@ -254,6 +277,40 @@ def test_a_refused_exchange_leaves_the_program_before(
     wrong.close()
 
 
+def test_all_programs_of_one_devmap_agree_in_frags(world: Wires, make_ports: Callable[..., XdpPorts]) -> None:
+    ports = make_ports("p1")
+    with pytest.raises(VerifierError, match="agree in `frags`"):
+        redirect(ports, frags=False)
+
+
+def test_two_switches_share_a_wire(world: Wires) -> None:
+    """Each has a port on one end of it; each sets what the other's end needs, and neither's end hurts the other."""
+    one, two = world.host("p1"), world.host("p4")
+    ip("link add p2 type veth peer name p3")
+    ip("link set p2 up")
+    ip("link set p3 up")
+    before = active_features("p2"), active_features("p3"), one.features(), two.features()
+    switches = [XdpPorts([(1, "p1"), (2, "p2")]), XdpPorts([(1, "p3"), (2, "p4")])]
+    programs = [redirect(ports) for ports in switches]
+    for ports, program in zip(switches, programs, strict=True):
+        ports.run(program)
+    a, b = one.socket(), two.socket()
+    for sender, receiver in ((a, b), (b, a)):
+        sender.send(HEADER + bytes(1400))
+        assert receive(receiver) == HEADER + bytes(1400)
+    switches[0].stop()
+    # What the second sends still reaches who looks at the first's end now.
+    with inside(world.namespace):
+        plain = packet_socket("p2")
+    b.send(HEADER + bytes(60))
+    assert receive(plain) == HEADER + bytes(60)
+    plain.close()
+    switches[1].stop()
+    assert (active_features("p2"), active_features("p3"), one.features(), two.features()) == before
+    for program in programs:
+        program.close()
+
+
 def test_statistics_are_the_interfaces(world: Wires, make_ports: Callable[..., XdpPorts]) -> None:
     a, b = world.host("p1").socket(), world.host("p2").socket()
     a.send(HEADER + bytes(46))  # before there is a program
@@ -296,10 +353,6 @@ def test_another_program_on_the_interface_is_told(world: Wires, make_ports: Call
     assert not second.is_up(1)
     (down,) = (entry for entry in logs if entry["event"].startswith("port down"))
     assert "'p1' has another XDP program" in down["reason"]
-
-
-def has_program(interface: str, namespace: str | None = None) -> bool:
-    return "prog/xdp" in ip(f"link show {interface}", namespace)
 
 
 async def eventually(condition: Callable[[], object], what: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +15,14 @@ from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 
+from hvchannel_softswitch.ports.af_packet import insert_vlan_tag
 from hvchannel_softswitch.xdp.features import Features
 from hvchannel_softswitch.xdp.peers import plain_socket
+
+TYPE = b"\x88\xb5"
+"""An EtherType for local experiments, by which `receive` knows our frames."""
+
+HEADER = bytes.fromhex("ffffffffffff 020000000001") + TYPE
 
 _CLONE_NEWNET = 0x40000000
 _SO_RCVBUFFORCE = 33
@@ -90,14 +97,7 @@ class Host:
     def socket(self, kind: int = socket.SOCK_RAW) -> socket.socket:
         """A packet socket on eth0, or (SOCK_STREAM, SOCK_DGRAM) an IPv4 one."""
         with inside(self.namespace):
-            if kind == socket.SOCK_RAW:
-                made = socket.socket(socket.AF_PACKET, kind, 0)
-                made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 32 << 20)
-                made.setsockopt(263, 23, 1)  # SOL_PACKET, PACKET_IGNORE_OUTGOING
-                made.setsockopt(263, 8, 1)  # PACKET_AUXDATA
-                made.bind(("eth0", 3))
-            else:
-                made = socket.socket(socket.AF_INET, kind)
+            made = packet_socket("eth0") if kind == socket.SOCK_RAW else socket.socket(socket.AF_INET, kind)
         made.settimeout(10)
         self._cleanup.callback(made.close)
         return made
@@ -106,6 +106,33 @@ class Host:
         """Which are active."""
         with inside(self.namespace):
             return active_features(interface)
+
+
+def packet_socket(interface: str) -> socket.socket:
+    """Of what arrives, tags beside the frame included."""
+    made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 32 << 20)
+    made.setsockopt(263, 23, 1)  # SOL_PACKET, PACKET_IGNORE_OUTGOING
+    made.setsockopt(263, 8, 1)  # PACKET_AUXDATA
+    made.bind((interface, 3))
+    made.settimeout(10)
+    return made
+
+
+def receive(sock: socket.socket) -> bytes:
+    """The next of our frames, its tag in it if it came beside it."""
+    while True:
+        frame, ancillary, _, _ = sock.recvmsg(1 << 16, 128)
+        for _, _, data in ancillary:
+            status, _, _, _, _, tci, tpid = struct.unpack_from("=IIIHHHH", data)
+            if status & 1 << 4:
+                frame = insert_vlan_tag(frame, tci, tpid)
+        if TYPE in frame[12:22]:
+            return frame
+
+
+def has_program(interface: str, namespace: str | None = None) -> bool:
+    return "prog/xdp" in ip(f"link show {interface}", namespace)
 
 
 def active_features(interface: str) -> dict[str, bool]:

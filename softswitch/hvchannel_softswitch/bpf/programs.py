@@ -71,9 +71,12 @@ class VerifierError(Exception):
         self.name, self.errno, self.log = name, code, log
         self.instruction = last_instruction(log)
         where = "" if self.instruction is None else f" at instruction {self.instruction}"
-        super().__init__(
-            f"the kernel refuses program {name!r}{where}: {_reason(log) or errno.errorcode.get(code, code)}"
+        # Of what it finds wrong after the instructions, the verifier says nothing.
+        reason = (
+            _reason(log)
+            or f"{errno.errorcode.get(code, code)} without a reason (do all programs of its devmap agree in `frags`?)"
         )
+        super().__init__(f"the kernel refuses program {name!r}{where}: {reason}")
 
 
 class TestRun(NamedTuple):

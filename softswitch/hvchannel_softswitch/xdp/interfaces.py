@@ -106,16 +106,23 @@ class Interfaces:
         """Readable when some interface has changed, come or gone."""
         return self._events.fileno()
 
-    def drain(self) -> None:
-        """Throws away the news there are: what matters is that there were some. Never raises."""
+    def news(self) -> tuple[set[int], set[str]] | None:
+        """Of the interfaces that have changed, come or gone since the last call: ifindexes, and names. None when some
+        news were lost: any may have. Never raises."""
+        indexes: set[int] = set()
+        names: set[str] = set()
+        lost = False
         while True:
             try:
-                self._events.recv(_RECEIVE_BYTES)
-            except BlockingIOError:
-                return
+                messages = self._events.recv(_RECEIVE_BYTES)
             except OSError as error:
-                if error.errno != errno.ENOBUFS:  # that news were lost is news as well
-                    return
+                if error.errno == errno.ENOBUFS:
+                    lost = True
+                    continue
+                return None if lost else (indexes, names)
+            for body in _bodies(messages):
+                indexes.add(_IFINFO.unpack_from(body)[2])
+                names.add(dict(_attributes(body, _IFINFO.size)).get(_IFLA_IFNAME, b"").rstrip(b"\0").decode())
 
     def close(self) -> None:
         """Closes the sockets."""
@@ -157,6 +164,14 @@ def _socket(groups: int) -> socket.socket:
     opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
     opened.bind((0, groups))
     return opened
+
+
+def _bodies(messages: bytes) -> Iterator[bytes]:
+    start = 0
+    while start + _HEADER.size <= len(messages):
+        length = _HEADER.unpack_from(messages, start)[0]
+        yield messages[start + _HEADER.size : start + length]
+        start += (length + 3) & ~3
 
 
 def _attribute(kind: int, value: bytes) -> bytes:

@@ -192,11 +192,14 @@ def _rule(name: str) -> str:
 
 
 def _needed(found: Mapping[str, Feature], rules: Mapping[str, bool]) -> Changes:
-    """What is to change, of what can be."""
+    """What is to change, of what can be. A feature that is on but not wanted (GRO, where another switch has an XDP
+    program) would be off again without notice."""
     return {
         name: rules[_rule(name)]
         for name, feature in found.items()
-        if _rule(name) in rules and feature.changeable and feature.active != rules[_rule(name)]
+        if _rule(name) in rules
+        and feature.changeable
+        and not (feature.active and feature.wanted if rules[_rule(name)] else not feature.active)
     }
 
 

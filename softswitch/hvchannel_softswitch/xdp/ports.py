@@ -15,7 +15,7 @@ from the thread, and the network namespace, that made the object.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
 import structlog
@@ -85,7 +85,7 @@ class XdpPorts:
         """Follows the interfaces on the running loop."""
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._interfaces.fileno(), self._news)
-        self._news()
+        self._refresh()
 
     def stop(self, *, leave_running: bool = False) -> None:
         """Takes the program off the ports, restores offload settings, and removes what was pinned. `leave_running`:
@@ -130,15 +130,21 @@ class XdpPorts:
         return self._ports[number].statistics()
 
     def _news(self) -> None:
-        self._interfaces.drain()
-        self._refresh()
+        news = self._interfaces.news()
+        if news is None:
+            self._refresh()
+            return
+        indexes, names = news
+        self._refresh(
+            [port for port in self._ports.values() if port.ifindex in indexes or port.name in names]
+        )
 
-    def _refresh(self) -> None:
-        """Looks at every port anew; so it does not matter which news led here, nor whether some were lost."""
+    def _refresh(self, ports: Collection[XdpPort] | None = None) -> None:
+        """Looks at ports anew (None: at all); so it does not matter what exactly the news were."""
         if self._program is None:
             return
         try:
-            for port in self._ports.values():
+            for port in self._ports.values() if ports is None else ports:
                 port.refresh(self._program, self._mode)
         except NoNativeXdpError as error:
             # A frame cannot be redirected from native XDP to a driver without it, but from generic to anything.
