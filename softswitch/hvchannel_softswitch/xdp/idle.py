@@ -17,13 +17,11 @@ class IdleTimes:
         self._lineage = lineage
         self._clock = clock
         self._notified: dict[int, int] = {}
-        # A hit in a slot that is used again, later than what was copied from there. Not stored over a packet's own.
-        self._inherited: dict[int, int] = {}
 
     def last_hit(self, slot: int) -> int:
         """When the entry's last packet was, or else its insertion."""
-        hits = [self._records.hit(place) for place in self._lineage.slots(slot)]
-        return max(*hits, *(self._inherited.get(place, 0) for place in self._lineage.slots(slot)))
+        records = self._records
+        return max(max(records.hit(place), records.earlier(place)) for place in self._lineage.slots(slot))
 
     def timeout(self, slot: int) -> int:
         """0: never."""
@@ -43,14 +41,10 @@ class IdleTimes:
             self._notified[new] = self._notified.pop(old)
 
     def inherit(self, slot: int, heir: int) -> None:
-        """The entry's old slot is about to be used again."""
-        hit = max(self._records.hit(slot), self._inherited.get(slot, 0))
-        if hit > self._records.hit(heir):
-            self._inherited[heir] = max(hit, self._inherited.get(heir, 0))
-
-    def forget(self, slot: int) -> None:
-        """The slot is free."""
-        self._inherited.pop(slot, None)
+        """The entry's old slot is about to be used again. Not stored over the heir's last packet: the next could come
+        at that moment."""
+        records = self._records
+        records.set_earlier(heir, max(records.hit(slot), records.earlier(slot), records.earlier(heir)))
 
     def end(self, slot: int) -> None:
         """The entry is gone."""

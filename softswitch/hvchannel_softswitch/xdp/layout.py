@@ -23,7 +23,8 @@ that a process that finds an arena whose program still runs can read it.
                   u64 high[]    where the table has range keys: the same packing, their high ends (zero elsewhere)
                   u64 args[]    packed by `args` of the action
                   u64 hit       where the table has idle timeouts: CLOCK_MONOTONIC nanoseconds of the last packet
-                  u64 timeout   behind it: nanoseconds, 0 for never; the control plane's own
+                  u64 timeout   behind it, the control plane's own: nanoseconds, 0 for never
+                  u64 earlier   behind it, the control plane's own: the last packet in slots the entry has left
     lists     two lists of GROUPS records, best rank first (tables whose keys are not all exact):
               u64 mask[]  u64 top (no entry of the group has a larger rank)  u64 group
 
@@ -261,7 +262,7 @@ def _table(table: Table, space: _Space, per_cpu: _Space, max_steps: int) -> Tabl
     high = KEY + 8 * key.words
     arguments = high + (8 * key.words if ranged else 0)
     hit = arguments + 8 * max((packed.words for packed in args), default=0)
-    stride = hit + (16 if table.support_timeout else 0)
+    stride = hit + (24 if table.support_timeout else 0)
     group_stride = 8 * key.words + 16
     return TableLayout(
         table,

@@ -80,7 +80,7 @@ class Records:
         return Place((self._layout.entries + offset) // size, self._layout.stride // size)
 
     def format(self, action: int) -> struct.Struct:
-        """Of a whole record: its head, key words, high words, arguments, hit and timeout. What other actions need
+        """Of a whole record: its head, key words, high words, arguments, times. What other actions need
         more room for is zero."""
         layout = self._layout
         keys = layout.key.words * (2 if layout.ranged else 1)
@@ -189,3 +189,11 @@ class Records:
     def set_timeout(self, slot: int, timeout: int) -> None:
         """See `timeout`; packets do not look at it."""
         self._arena.u64[self._hit.start + slot * self._hit.step + 1] = timeout
+
+    def earlier(self, slot: int) -> int:
+        """When the entry's last packet in another slot was; 0: it has not moved."""
+        return self._arena.u64[self._hit.start + slot * self._hit.step + 2]
+
+    def set_earlier(self, slot: int, hit: int) -> None:
+        """See `earlier`; packets do not look at it."""
+        self._arena.u64[self._hit.start + slot * self._hit.step + 2] = hit

@@ -30,6 +30,7 @@ from hvchannel_softswitch.xdp.idle import IdleTimes
 from hvchannel_softswitch.xdp.layout import CONST, HEADER_DEFAULT, LIVE, Layout
 from hvchannel_softswitch.xdp.lineage import Lineage
 from hvchannel_softswitch.xdp.meters import MeterPool
+from hvchannel_softswitch.xdp.packing import WORD_MASK
 from hvchannel_softswitch.xdp.records import LAST_SERIAL, Records, Row
 
 
@@ -203,7 +204,10 @@ class LiveTable(ABC):
         if self.cells is None:
             return CounterData()
         parts = [self.cells.read(place) for place in self.lineage.slots(slot)]
-        return CounterData(sum(part.packets for part in parts), sum(part.bytes for part in parts))
+        packets, octets = sum(part.packets for part in parts), sum(part.bytes for part in parts)
+        return CounterData(
+            packets & WORD_MASK, octets & WORD_MASK
+        )  # a part may have been set back below zero
 
     def write_counter(self, slot: int, data: CounterData) -> None:
         """From now on the entry's counter goes on from `data`."""
@@ -245,8 +249,6 @@ class LiveTable(ABC):
                 data = self.cells.read(slot)
                 self.cells.add(heir, data.packets, data.bytes)
             self.cells.clear(slot)
-        if self.idle is not None:
-            if heir is not None:
-                self.idle.inherit(slot, heir)
-            self.idle.forget(slot)
+        if self.idle is not None and heir is not None:
+            self.idle.inherit(slot, heir)
         self.records.clear_flags(slot)
