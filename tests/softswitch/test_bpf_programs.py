@@ -10,12 +10,10 @@ import socket
 import pytest
 from hvchannel_softswitch.bpf import (
     AttachType,
-    Link,
     MapFlag,
     MapKind,
     Program,
     VerifierError,
-    XdpMode,
     create_map,
     load_program,
     xdp_available,
@@ -191,10 +189,9 @@ def test_a_run_comes_in_by_an_interface() -> None:
         assert program.test_run(FRAME).result == socket.if_nametoindex("lo")
         world.host("p1")
         ifindex = socket.if_nametoindex("p1")
+        assert program.test_run(FRAME, ingress_ifindex=ifindex).result == ifindex
         with pytest.raises(OSError, match="PROG_TEST_RUN"):
-            program.test_run(FRAME, ingress_ifindex=ifindex)
-        with Link.create_xdp(program, ifindex, XdpMode.NATIVE):
-            assert program.test_run(FRAME, ingress_ifindex=ifindex).result == ifindex
+            program.test_run(FRAME, ingress_ifindex=9999)
 
 
 def test_a_devmap_program_loads_but_cannot_be_run_by_hand() -> None:
