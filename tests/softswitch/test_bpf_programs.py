@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import re
+import socket
 
 import pytest
 from hvchannel_softswitch.bpf import (
@@ -43,6 +44,7 @@ from .assembler import (
     move_imm,
     store,
 )
+from .wires import wires
 
 pytestmark = pytest.mark.root
 
@@ -177,6 +179,19 @@ def test_an_arena_is_read_and_written_by_a_program() -> None:
             assert program.test_run(FRAME).result == 42
             assert memory[12:16] == (42).to_bytes(4, "little")
         memory.close()
+
+
+def test_a_run_comes_in_by_an_interface() -> None:
+    with (
+        wires() as world,
+        load_program(assemble(load(WORD, R0, R1, 12), leave()), name="t_ifindex") as program,
+    ):
+        assert program.test_run(FRAME).result == socket.if_nametoindex("lo")
+        world.host("p1")
+        ifindex = socket.if_nametoindex("p1")
+        assert program.test_run(FRAME, ingress_ifindex=ifindex).result == ifindex
+        with pytest.raises(OSError, match="PROG_TEST_RUN"):
+            program.test_run(FRAME, ingress_ifindex=9999)
 
 
 def test_a_devmap_program_loads_but_cannot_be_run_by_hand() -> None:

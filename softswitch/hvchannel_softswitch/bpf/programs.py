@@ -125,9 +125,9 @@ class Program(Descriptor):
     ) -> TestRun:
         """Runs the program on a frame that comes from nowhere and, whatever the program returns, goes nowhere.
 
-        `metadata` lies between xdp_md's `data_meta` and `data`. `ingress_ifindex` is one of this namespace's interfaces
-        (0: the loopback, whose number xdp_md then shows), and a veth must have a program for it. Of a `frame` longer
-        than some 3,500 bytes the rest is in fragments, for which the program must have been loaded with `frags`.
+        `metadata` lies between xdp_md's `data_meta` and `data`. `ingress_ifindex` is that of one of this namespace's
+        interfaces (0: the loopback, whose number xdp_md then shows). Of a `frame` longer than some 3,500 bytes the rest
+        is in fragments, for which the program must have been loaded with `frags`.
         Raises OSError, ValueError.
         """
         if self._bench is None:

@@ -109,7 +109,7 @@ class Pinned:
 
     def keep_map(self, name: str, kept: Map) -> None:
         """Pins a map, in the place of one of that name. Raises OSError."""
-        _pin(kept.fd, self._root / "maps" / name)
+        self._pin(kept.fd, self._root / "maps" / name)
 
     # --- links
 
@@ -126,7 +126,7 @@ class Pinned:
 
     def keep_link(self, port: int, link: Link) -> None:
         """Raises OSError."""
-        _pin(link.fd, self._root / "links" / str(port))
+        self._pin(link.fd, self._root / "links" / str(port))
 
     def drop_link(self, port: int) -> None:
         """Unpins; one that is not pinned is no error. Raises OSError."""
@@ -140,8 +140,8 @@ class Pinned:
             raise ValueError(f"a map cannot be named {_PROGRAM!r}")
         directory = self._root / "runs" / str(program.info.id)
         for name, handed in maps.items():
-            _pin(handed.fd, directory / name)
-        _pin(program.fd, directory / _PROGRAM)
+            self._pin(handed.fd, directory / name)
+        self._pin(program.fd, directory / _PROGRAM)
 
     def newest_run(self, among: Collection[int] = ()) -> Run | None:
         """The newest complete one, of the programs `among` (their ids; none: of all); None when there is none. Raises
@@ -164,10 +164,13 @@ class Pinned:
     def _runs(self) -> list[Path]:
         return [path for path in _entries(self._root / "runs") if path.name.isdigit()]
 
-
-def _pin(descriptor: int, path: Path) -> None:
-    pins.unpin(path)
-    pins.pin(descriptor, path)
+    def _pin(self, descriptor: int, path: Path) -> None:
+        """In the place of what may be there, at no moment with nothing."""
+        fresh = self._root / "new"
+        pins.unpin(fresh)
+        pins.pin(descriptor, fresh)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh.rename(path)
 
 
 def _entries(directory: Path) -> list[Path]:

@@ -52,7 +52,8 @@ class XdpPorts:
         self._mode = XdpMode.NATIVE
         self._loop: asyncio.AbstractEventLoop | None = None
         self.adopted: Run | None = self._adopt(links, are_old)
-        """What an earlier process left running, if anything. Closed by `stop`."""
+        """What an earlier process left running, if anything: to be run on (`run` with just this), or replaced. Closed
+        by `stop`, or before, when its maps are no longer wanted."""
 
     def run(self, program: Program, maps: Mapping[str, Map] | None = None) -> None:
         """Puts a program in charge of all ports: in the place of the one before, port by port, each frame meeting the
