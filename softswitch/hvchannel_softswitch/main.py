@@ -77,11 +77,14 @@ def softswitch(
         typer.Option(
             metavar="NAME",
             help="Of what goes on forwarding when this process dies, in /sys/fs/bpf/softswitch/NAME.",
-            show_default="one per namespace and device id",
+            show_default="one per namespace, device id and interfaces",
         ),
     ] = None,
     stop: Annotated[
-        bool, typer.Option("--stop", help="End what a process before this one left forwarding, and exit.")
+        bool,
+        typer.Option(
+            "--stop", help="End what a process with these -i and --device-id left forwarding, and exit."
+        ),
     ] = False,
     pcap: Annotated[
         Path | None,
@@ -124,17 +127,10 @@ def softswitch(
     from hvchannel_softswitch.start import Options, StartError, stop_left  # noqa: PLC0415
     from hvchannel_softswitch.trace import Filter  # noqa: PLC0415
 
-    if stop:
-        try:
-            typer.echo("stopped" if stop_left(device_id, name) else "nothing was left running")
-        except StartError as error:
-            typer.echo(f"softswitch: {error}", err=True)
-            raise typer.Exit(1) from error
-        return
     if no_p4 and program is not None:
         _note(f"{program} is ignored, as --no-p4 is given")
         program = None
-    if not no_p4 and program is None:
+    if not (no_p4 or stop) and program is None:
         raise typer.BadParameter("a PROGRAM.json is missing (or --no-p4, to wait for a controller's)")
     if pcap is not None and not pcap.is_dir():
         raise typer.BadParameter(f"--pcap: {str(pcap)!r} is not a directory")
@@ -157,6 +153,9 @@ def softswitch(
         trace_filter=Filter(dict(_condition(text) for text in trace_filter or ())),
     )
     try:
+        if stop:
+            typer.echo("stopped" if stop_left(options) else "nothing was left running")
+            return
         run(options, log_level=log_level, log_json=log_json, log_file=log_file)
     except StartError as error:
         typer.echo(f"softswitch: {error}", err=True)

@@ -71,19 +71,23 @@ def data_path(options: Options) -> DataPath[Any]:
     )
 
 
-def stop_left(device_id: int, name: str | None) -> bool:
+def stop_left(options: Options) -> bool:
     """Ends what a process before this one left forwarding; whether there was anything. Raises StartError."""
     try:
-        return remove(Pinned(name or default_name(device_id)))
+        return remove(Pinned(_name(options)))
     except (NameInUseError, ValueError) as error:
         raise StartError(f"--stop: {error}") from error
     except OSError as error:
         raise StartError(f"--stop: {error.strerror}") from error
 
 
+def _name(options: Options) -> str:
+    return options.name or default_name(options.device_id, [name for _, name in options.interfaces])
+
+
 def _kernel(options: Options) -> XdpSwitch:
     try:
-        pinned = Pinned(options.name or default_name(options.device_id))
+        pinned = Pinned(_name(options))
     except (NameInUseError, ValueError) as error:
         raise StartError(f"--name: {error}") from error
     try:

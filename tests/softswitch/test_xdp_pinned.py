@@ -280,11 +280,11 @@ def test_links_without_their_maps_or_program_are_of_no_use(place: Place) -> None
 
 
 def test_names(place: Place) -> None:
-    here = default_name(3)
+    here = default_name(3, ["veth0"])
     assert here.endswith("-3")
     with inside(place.world.another_namespace()):
-        assert default_name(3) != here
-    assert default_name(3) == here
+        assert default_name(3, ["veth0"]) != here
+    assert default_name(3, ["veth0"]) == here
     for wrong in ("", "a/b", "a.b"):
         with pytest.raises(ValueError, match=r"no '\.' and no '/'"):
             place.pinned(wrong)

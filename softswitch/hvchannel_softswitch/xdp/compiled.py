@@ -27,7 +27,9 @@ from hvchannel_softswitch.xdp.lower.program import SENT
 RING_BYTES = 4 << 20
 """Digests, frames for the CPU port and traces that wait to be read."""
 
-_METADATA = struct.Struct("<QQ")
+_METADATA = struct.Struct("<QQQ")
+_SHORTEST = 14
+"""Bytes; the kernel runs no frame that is shorter."""
 _NO_MAP = -1
 
 log = structlog.get_logger(__name__)
@@ -100,9 +102,14 @@ class CompiledProgram:
 
     def probe(self, port: int, frame: bytes, now: int, *, trace: bool) -> tuple[int, bytes] | None:
         """Runs a frame that arrives on `port` at `now`: the egress port and the frame as it leaves, or None if it is
-        dropped. Raises OSError, ValueError for a frame shorter than an Ethernet header."""
-        run = self.build(probe=True, trace=trace).test_run(frame, metadata=_METADATA.pack(port, now))
-        return (run.result & (SENT - 1), run.frame) if run.result & SENT else None
+        dropped. Raises OSError, ValueError for a frame longer than 64 KiB."""
+        length = len(frame)
+        padding = max(_SHORTEST - length, 0)
+        metadata = _METADATA.pack(port, now, length)
+        run = self.build(probe=True, trace=trace).test_run(frame + bytes(padding), metadata=metadata)
+        if not run.result & SENT:
+            return None
+        return run.result & (SENT - 1), run.frame[: len(run.frame) - padding]
 
     def close(self) -> None:
         """Closes what is this process's; what runs on ports or is pinned stays."""

@@ -67,7 +67,7 @@ class CompiledEngine(XdpEngine):
         self._trace = TraceReader(self, self.compiled)
 
     def process(self, port: int, frame: bytes) -> None:
-        """See Engine. Raises ValueError for a frame shorter than an Ethernet header, which no port brings."""
+        """See Engine. Raises ValueError for a frame longer than 64 KiB, which no port brings."""
         out = self.compiled.probe(port, frame, self._now(), trace=self._is_watched)
         self.drain()
         if out is not None:

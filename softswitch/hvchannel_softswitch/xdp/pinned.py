@@ -13,9 +13,10 @@ moment a process died at, the next one knows what is forwarding.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,10 +50,11 @@ class Run:
             handed.close()
 
 
-def default_name(device_id: int) -> str:
-    """The name of a device in the network namespace of the calling thread: the same again after a restart, and
-    another's in no case. Raises OSError."""
-    return f"{Path('/proc/thread-self/ns/net').stat().st_ino}-{device_id}"
+def default_name(device_id: int, interfaces: Iterable[str]) -> str:
+    """The name of a device with these interfaces in the network namespace of the calling thread: the same again after a
+    restart, and another's in no case. Raises OSError."""
+    wires = hashlib.sha256("\0".join(sorted(interfaces)).encode()).hexdigest()[:8]
+    return f"{Path('/proc/thread-self/ns/net').stat().st_ino}-{device_id}-{wires}"
 
 
 class Pinned:

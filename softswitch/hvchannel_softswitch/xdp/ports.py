@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ports of a switch whose program runs in the kernel.
 
-    ports = XdpPorts([(1, "veth0"), (2, "veth2")], pinned=Pinned(default_name(0)))
+    ports = XdpPorts([(1, "veth0"), (2, "veth2")], pinned=Pinned(name))
     if ports.adopted is not None: ...        # an earlier process left this program forwarding, with these maps
     ports.run(program, {"arena": arena})     # on all ports; in the place of what ran before, port by port atomically
     ports.start()                            # on the running loop: interfaces that come, go and come back

@@ -38,7 +38,11 @@ class Parser:
         statements: Statements,
         trace: Trace | None,
         note: Callable[[str], None],
+        *,
+        padded: bool,
     ) -> None:
+        """`padded`: the frame may be longer than its length says."""
+        self._padded = padded
         self._f = frame
         self._b = frame.b
         self._s = storage
@@ -134,6 +138,9 @@ class Parser:
         position = self._f.get(self._f.position)
         if self._steps is not None:
             self._need(self._b.icmp_unsigned("<=", position, i64(_MAX_POSITION)), "PacketTooShort")
+        if self._padded:
+            end = self._b.add(position, i64(size))
+            self._need(self._b.icmp_unsigned("<=", end, self._f.get(self._f.length)), "PacketTooShort")
         start, there = self._f.in_frame(position, size)
         self._need(there, "PacketTooShort")
         return start
@@ -199,9 +206,8 @@ class Parser:
         skip = b.select(b.icmp_signed("<", skip, i64(0)), i64(0), skip)
         position = b.add(self._f.get(self._f.position), b.lshr(skip, i64(3)))
         self._need(b.icmp_unsigned("<=", position, i64(_MAX_POSITION)), "PacketTooShort")
-        _, there = self._f.in_frame(position, 0)
-        self._need(there, "PacketTooShort")
         b.store(position, self._f.position)
+        self._need_bytes(0)
 
 
 def _following(state: ParseState) -> list[str]:

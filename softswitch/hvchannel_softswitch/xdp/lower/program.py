@@ -41,8 +41,9 @@ from hvchannel_softswitch.xdp.reports import Kind
 SENT = 1 << 16
 """A probe's result for a frame that is sent: this, and the port."""
 
-PROBE_METADATA = 16
-"""Bytes in front of a probe's frame: u64 port, u64 the time in nanoseconds."""
+PROBE_METADATA = 24
+"""Bytes in front of a probe's frame: u64 port, u64 the time in nanoseconds, u64 the frame's length: the kernel runs none
+that is shorter than an Ethernet header, so those are padded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,13 @@ class _Lowering:
         self._events = Events(f, self._cpu)
         self._trace = Trace(f, self._events) if build.trace else None
         self._parser = Parser(
-            f, self._storage, self._numbers, self._statements, self._trace, self._notes.note
+            f,
+            self._storage,
+            self._numbers,
+            self._statements,
+            self._trace,
+            self._notes.note,
+            padded=build.probe,
         )
         lookup = Lookup(f, self._storage, self._numbers)
         self._pipeline = Pipeline(
@@ -139,7 +146,6 @@ class _Lowering:
         cpu = b.and_(f.get(self._cpu), i64(f.layout.cpu_count - 1))
         block = f.at(f.arena(f.layout.cpus), b.mul(cpu, i64(f.layout.cpu_stride)))
         b.store(block, f.cpu_block)
-        b.store(f.kernel.frame_length(f.context), f.length)
         self._arrive()
         f.load_bounds()
         self._storage.begin()
@@ -161,7 +167,9 @@ class _Lowering:
             self._go_on_if(there, XDP_ABORTED)
             b.store(f.load(start, 0, I64), self._port)
             b.store(f.load(start, 8, I64), self._now)
+            b.store(f.load(start, 16, I64), f.length)
             return
+        b.store(f.kernel.frame_length(f.context), f.length)
         if self._needs_time():
             b.store(f.kernel.now(), self._now)
         key = f.variable("interface", I32)
