@@ -124,8 +124,10 @@ def test_a_program_reads_metadata_and_sees_only_the_frame_behind_it() -> None:
         assert (run.result, run.frame) == (0x1234, FRAME)
         assert program.test_run(FRAME).result == 0
         assert program.test_run(FRAME + b"!", metadata=bytes(4) * 2).result == 0
-        with pytest.raises(ValueError, match="multiple of 4"):
-            program.test_run(FRAME, metadata=b"abc")
+        assert program.test_run(FRAME, metadata=bytes(216)).frame == FRAME
+        for wrong in (3, 220):
+            with pytest.raises(ValueError, match="multiple of 4, at most 216"):
+                program.test_run(FRAME, metadata=bytes(wrong))
 
 
 @pytest.mark.parametrize("delta", [-4, 4])

@@ -34,7 +34,9 @@ _TEST = struct.Struct("=IIIIQQIIIIQQIII4x")
 _XDP_MD = struct.Struct("=IIIIII")
 _RESULTS = struct.Struct("=4xI4xI")
 _DURATION = struct.Struct("=I")
-_MAX_METADATA = 252
+_MAX_METADATA = 216
+"""The headroom's 256 bytes less the kernel's xdp_frame."""
+
 _FRAME_BYTES = (64 << 10) + 512
 """No skb is longer than 64 KiB; the rest is room for metadata and for what a program puts in front."""
 
