@@ -10,6 +10,7 @@ TARGET ?= softswitch
 FRAMES ?= 100000
 TEST   ?=
 JSON   ?=
+PART   ?=
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -94,8 +95,8 @@ lint: $(READY) ## ruff and mypy --strict
 	@cd ptf-tests && MYPYPATH=. ../$(BIN)/mypy --strict -p runner
 
 .PHONY: bench
-bench: $(READY) ## figures side by side (JSON=file to keep them)
-	@$(BIN)/python -m bench $(if $(JSON),--json $(JSON))
+bench: $(READY) ## figures side by side (JSON=file to keep them, PART=path, documents or entries)
+	@$(BIN)/python -m bench $(if $(JSON),--json $(JSON)) $(if $(PART),--part $(PART))
 
 # --- what is generated, and kept in the repository -------------------------------------------------------------------
 

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m bench`: as root; about a minute."""
+"""`python -m bench`: as root; five to ten minutes."""
 
 from __future__ import annotations
 
+import signal
+import sys
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,25 +14,51 @@ import typer
 from rich.console import Console
 
 from bench import documents, entries, figures, switch_path
+from bench.routes.processes import SwitchError
 
 app = typer.Typer(add_completion=False)
+
+_WIDTH = 150
+
+
+class Part(StrEnum):
+    """What can be measured by itself."""
+
+    PATH = "path"
+    DOCUMENTS = "documents"
+    ENTRIES = "entries"
 
 
 @app.command(epilog="Example: make bench JSON=before.json")
 def main(
     json: Annotated[Path | None, typer.Option(help="Write the figures here as well.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Of the two-switch path.")] = switch_path.ROUNDS,
+    part: Annotated[
+        list[Part] | None, typer.Option(help="Only this. Repeatable.", show_default="all")
+    ] = None,
 ) -> None:
-    """Measures one vSwitch beside a bare veth and a Linux bridge, the documents per second of the channel, and table
-    entries per second beside simple_switch_grpc where it is on PATH."""
-    console, progress = Console(), Console(stderr=True)
+    """Measures the path through both vSwitches beside other switches in their place, the documents per second of the
+    channel, and table entries per second; simple_switch_grpc and Open vSwitch where they are installed."""
+    # In a file, the table is as wide as it is.
+    console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
+    progress = Console(stderr=True, soft_wrap=True, highlight=False)
+    # Namespaces and processes are removed on the way out, which there is none of when a signal kills.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _frame: sys.exit(128 + received))
     measured: list[figures.Figure] = []
-    for what, measure in {
-        "packets through one vSwitch": switch_path.measure,
-        "documents through the channel": documents.measure,
-        "table entries over P4Runtime": entries.measure,
-    }.items():
-        progress.print(f"measuring {what} ...")
-        measured += measure()
+    parts: dict[Part, tuple[str, Callable[[], list[figures.Figure]]]] = {
+        Part.PATH: ("packets through two switches", lambda: switch_path.measure(progress, rounds)),
+        Part.DOCUMENTS: ("documents through the channel", documents.measure),
+        Part.ENTRIES: ("table entries over P4Runtime", entries.measure),
+    }
+    for name, (what, measure) in parts.items():
+        if not part or name in part:
+            progress.print(f"measuring {what} ...")
+            try:
+                measured += measure()
+            except (OSError, SwitchError) as error:
+                progress.print(f"error: {error}")
+                raise typer.Exit(1) from error
     figures.show(measured, console)
     if json:
         figures.write(measured, json)

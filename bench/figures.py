@@ -15,13 +15,16 @@ from rich.table import Table
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured value. `peer`: whose value it is compared with, `ratio`: value / peer's value; None: no peer."""
+    """One measured value. `peer`: whose value it is compared with, `ratio`: value / peer's value; None: no peer.
+    `goal`: what it is held to, and whether it `passed`; None: nothing."""
 
     name: str
     value: float
     unit: str
     peer: str | None = None
     ratio: float | None = None
+    goal: str | None = None
+    passed: bool | None = None
 
 
 def machine() -> dict[str, str | int]:
@@ -43,17 +46,22 @@ def _cpu() -> str:
 
 def show(figures: list[Figure], console: Console) -> None:
     """Prints the table, and the machine under it."""
-    table = Table("measured", "value", "unit", "compared with", "ratio")
+    table = Table("measured", "value", "unit", "compared with", "ratio", "goal")
     for column in (1, 4):
         table.columns[column].justify = "right"
     for figure in figures:
         ratio = "" if figure.ratio is None else f"{figure.ratio:.3g}"
-        table.add_row(figure.name, f"{figure.value:,.0f}", figure.unit, figure.peer or "", ratio)
+        goal = "" if figure.goal is None else f"{figure.goal}: {'pass' if figure.passed else 'miss'}"
+        table.add_row(figure.name, _number(figure.value), figure.unit, figure.peer or "", ratio, goal)
     console.print(table)
     console.print(", ".join(f"{name} {value}" for name, value in machine().items()), highlight=False)
 
 
+def _number(value: float) -> str:
+    return f"{value:.1f}" if 0 < value < 100 else f"{value:,.0f}"
+
+
 def write(figures: list[Figure], path: Path) -> None:
-    """Writes {"machine": {...}, "figures": [{name, value, unit, peer, ratio}, ...]}. Raises OSError."""
+    """Writes {"machine": {...}, "figures": [{name, value, unit, peer, ratio, goal, passed}, ...]}. Raises OSError."""
     document = {"machine": machine(), "figures": [asdict(figure) for figure in figures]}
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

@@ -1,212 +1,116 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One vSwitch between two interfaces: packets per second and latency, beside a bare veth and a Linux bridge.
+"""The two-switch path H - switch - VNIC - switch - V, over every kind of switch side by side.
 
-Frames are UDP of 64 bytes, sent by a packet socket at one end and received at the other, in namespaces of the
-benchmark's own. The vSwitch is a softswitch process with the host program and one attached VIF: each frame is looked up
-in every stage, tagged and translated.
+All routes are up at the same time, each in namespaces of its own, and take turns: what else the machine does meanwhile
+meets them all. A figure is the median over the rounds. The P4 switches run our two programs with the controller's
+entries for a whole hypervisor, so that each frame is looked up in every stage, tagged and translated.
 """
 
 from __future__ import annotations
 
-import asyncio
-import multiprocessing
 import os
-import socket
 import statistics
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing.synchronize import Event
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
-import grpc
-from hvchannel_control.api import control_pb2, control_pb2_grpc
-from hvchannel_lab import network, processes
-from hvchannel_lab.namespaces import inside
-from hvchannel_lab.supervisor import Policy, Supervisor
 from hvchannel_lab.topology import Topology, plan
-from pyroute2 import IPRoute
-from scapy.layers.inet import IP, UDP
-from scapy.layers.l2 import Ether
-from scapy.packet import Raw
+from rich.console import Console
 
+from bench import goals, xdp_costs
 from bench.figures import Figure
+from bench.routes import kernel, ovs, p4switches, redirects
+from bench.routes.route import Route, Unavailable
+from bench.turn import Measure, Turn, take
 
-SECONDS = 3.0  # of sending, per path
-ROUND_TRIPS = 3000
-FRAME_BYTES = 64
-_ETH_P_ALL = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where frames go in and come out: (namespace, interface)."""
-
-    name: str
-    enter: tuple[str, str]
-    leave: tuple[str, str]
-
-
-def measure() -> list[Figure]:
-    """The bare veth first, then each peer, then the vSwitch. Raises OSError, StartError."""
-    with tempfile.TemporaryDirectory(prefix="hvc-bench-") as state, _network(Path(state)) as topology:
-        vm, hypervisor = topology.vms[0], topology.hypervisor
-        ends = (hypervisor.namespace, hypervisor.hostd_interface), (vm.namespace, vm.eth)
-        frame = bytes(_frame(topology, "169.254.1.10"))
-        bare = Route("one bare veth", (hypervisor.namespace, vm.vnic), ends[1])
-        rates, latencies = {bare.name: _rate(bare, frame)}, {bare.name: _latency(bare, frame)}
-        with _bridge(topology):
-            bridged = Route("Linux bridge", *ends)
-            rates[bridged.name], latencies[bridged.name] = _rate(bridged, frame), _latency(bridged, frame)
-        name = "softswitch interpreter, host program"
-        rates[name], latencies[name] = asyncio.run(_softswitch(topology, Route(name, *ends)))
-    return [
-        *(
-            _beside(f"packets/s, {name}", value, "packets/s", rates[bare.name])
-            for name, value in rates.items()
-        ),
-        *(
-            _beside(f"one way, median, {name}", p50, "ns", latencies[bare.name][0])
-            for name, (p50, _) in latencies.items()
-        ),
-        *(
-            _beside(f"one way, p99, {name}", p99, "ns", latencies[bare.name][1])
-            for name, (_, p99) in latencies.items()
-        ),
-    ]
+ROUNDS = 7
+FLOOR, BMV2, XDP = redirects.KEY, "bmv2", "xdp"
+ROUTES: dict[str, Callable[[Topology], AbstractContextManager[Route]]] = {
+    "bare": kernel.bare,
+    FLOOR: redirects.static_redirects,
+    "bridges": kernel.bridges,
+    "ovs": ovs.userspace_bridges,
+    BMV2: p4switches.bmv2,
+    "interpreter": p4switches.interpreter,
+    XDP: p4switches.xdp,
+}
 
 
-def _beside(name: str, value: float, unit: str, bare: float) -> Figure:
-    return Figure(name, value, unit, "one bare veth", value / bare)
+def measure(progress: Console, rounds: int = ROUNDS) -> list[Figure]:
+    """Every route that this machine can have. Raises OSError, SwitchError."""
+    with tempfile.TemporaryDirectory(prefix="hvc-bench-") as state, ExitStack() as up:
+        routes = _bring_up(Path(state), up, progress)
+        turns: dict[str, list[Turn]] = {route.key: [] for route in routes}
+        for number in range(rounds):
+            # Each round begins with another route: none has always the same one before it.
+            first = number % len(routes)
+            for route in (*routes[first:], *routes[:first]):
+                turn = take(route)
+                turns[route.key].append(turn)
+                _tell(progress, f"round {number + 1} of {rounds}, {route.name}", turn)
+        return [*figures_of(routes, turns), *xdp_costs.resident_memory(routes, BMV2)]
 
 
-@contextmanager
-def _network(state: Path) -> Iterator[Topology]:
-    topology = plan(f"bench-{os.getpid()}", state, 1)
-    try:
-        network.add_hypervisor(topology.hypervisor, topology.mtu)
-        network.add_vm(topology.vms[0], topology)
-        network.plug(topology.vms[0], topology)
-        yield topology
-    finally:
-        for namespace in topology.namespaces:
-            network.remove_namespace(namespace)
-
-
-@contextmanager
-def _bridge(topology: Topology) -> Iterator[None]:
-    """Joins hostd's interface and the VNIC by the kernel's bridge instead of a vSwitch."""
-    with inside(topology.hypervisor.namespace):
-        route = IPRoute()
-    with route:
-        route.link("add", ifname="br0", kind="bridge")
-        bridge = route.link_lookup(ifname="br0")[0]
-        for name in (topology.hypervisor.hostd_switch_interface, topology.vms[0].vnic):
-            route.link("set", index=route.link_lookup(ifname=name)[0], master=bridge)
-        route.link("set", index=bridge, state="up")
+def _bring_up(state: Path, up: ExitStack, progress: Console) -> list[Route]:
+    routes = []
+    for number, (key, make) in enumerate(ROUTES.items()):
+        topology = plan(f"bench-{os.getpid()}-{number}", state / key, 1)
         try:
-            yield
-        finally:
-            route.link("del", index=bridge)
+            routes.append(up.enter_context(make(topology)))
+        except Unavailable as reason:
+            progress.print(f"skipped: {key} ({reason})")
+    return routes
 
 
-async def _softswitch(topology: Topology, route: Route) -> tuple[float, tuple[float, float]]:
-    """With the host vSwitch and its controller up, and the VIF attached."""
-    processes.write_configuration(topology)
-    vm = topology.vms[0]
-    supervisor = Supervisor(topology.state / "processes.json", Policy())
-    try:
-        await supervisor.start(
-            program for program in processes.host_programs(topology) if program.name != "hostd"
-        )
-        async with grpc.aio.insecure_channel(f"unix:{topology.control_socket('host')}") as channel:
-            control = control_pb2_grpc.ControlStub(channel)
-            request = control_pb2.AttachRequest(vif_id=vm.vif, mac=vm.mac, port=vm.host_port)
-            vif = await control.Attach(request, wait_for_ready=True)
-            async for event in control.Watch(control_pb2.WatchRequest()):
-                if event.attached.state == control_pb2.Vif.REALISED:
-                    break
-        frame = bytes(_frame(topology, vif.lip))
-        rate = await asyncio.to_thread(_rate, route, frame)
-        return rate, await asyncio.to_thread(_latency, route, frame)
-    finally:
-        await supervisor.stop()
+def _tell(progress: Console, what: str, turn: Turn) -> None:
+    values = ", ".join(f"{value:,.0f} {measure.unit}" for measure, value in turn.values.items())
+    progress.print(f"{what}: {values}")
+    if turn.overflowed:
+        progress.print(f"  the receiver's own socket had no room for {turn.overflowed:,} packets")
+    for failure in turn.failures:
+        progress.print(f"  failed: {failure}")
 
 
-def _frame(topology: Topology, destination: str) -> Ether:
-    hypervisor = topology.hypervisor
-    headers = (
-        Ether(src=hypervisor.mac, dst=topology.vms[0].mac)
-        / IP(src=str(hypervisor.address.ip), dst=destination)
-        / UDP(sport=9, dport=9)
-    )
-    return headers / Raw(bytes(FRAME_BYTES - len(headers)))
+def figures_of(routes: Sequence[Route], turns: Mapping[str, Sequence[Turn]]) -> list[Figure]:
+    """Medians of the turns (by route), each beside the floor's; the xdp row beside bmv2's too, and with its goals."""
+    names = {route.key: route.name for route in routes}
+    figures: list[Figure] = []
+    for measure in Measure:
+        medians = {key: median for key in names if (median := _median(turns[key], measure)) is not None}
+        for key in medians:
+            held_to = goals.AGAINST_FLOOR.get(measure) if key == XDP else None
+            figures.append(_figure(measure, medians, names, key, FLOOR, held_to))
+        if XDP in medians and BMV2 in medians:
+            figures.append(_figure(measure, medians, names, XDP, BMV2, goals.AGAINST_BMV2[measure]))
+        if measure is Measure.PACKETS:
+            figures += [_lost(key, name, turns[key]) for key, name in names.items()]
+    return figures
 
 
-def _open(end: tuple[str, str], protocol: int) -> socket.socket:
-    namespace, interface = end
-    with inside(namespace):
-        opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    opened.bind((interface, protocol))
-    return opened
+def _median(turns: Sequence[Turn], measure: Measure) -> float | None:
+    values = [turn.values[measure] for turn in turns if measure in turn.values]
+    return statistics.median(values) if values else None
 
 
-def _received(end: tuple[str, str]) -> int:
-    namespace, interface = end
-    with inside(namespace):
-        route = IPRoute()
-    with route:
-        link = route.get_links(route.link_lookup(ifname=interface)[0])[0]
-    return int(link.get_attr("IFLA_STATS64")["rx_packets"])
+def _figure(
+    measure: Measure,
+    medians: Mapping[str, float],
+    names: Mapping[str, str],
+    key: str,
+    peer: str,
+    goal: goals.Goal | None,
+) -> Figure:
+    title, value = f"{measure.title}: {names[key]}", medians[key]
+    if peer not in medians or peer == key:
+        return Figure(title, value, measure.unit)
+    ratio = value / medians[peer]
+    passed = goal.met_by(ratio) if goal else None
+    return Figure(title, value, measure.unit, names[peer], ratio, str(goal) if goal else None, passed)
 
 
-def _send(end: tuple[str, str], frame: bytes, began: Event, enough: Event) -> None:
-    with _open(end, 0) as out:
-        began.set()
-        while not enough.is_set():
-            for _ in range(256):
-                out.send(frame)
-
-
-def _rate(route: Route, frame: bytes) -> float:
-    """Packets received per second while another process sends as fast as it can; the first second does not count."""
-    context = multiprocessing.get_context("spawn")
-    began, enough = context.Event(), context.Event()
-    sender = context.Process(target=_send, args=(route.enter, frame, began, enough), daemon=True)
-    sender.start()
-    try:
-        began.wait(30)
-        time.sleep(1.0)
-        before, since = _received(route.leave), time.perf_counter()
-        time.sleep(SECONDS)
-        return (_received(route.leave) - before) / (time.perf_counter() - since)
-    finally:
-        enough.set()
-        sender.join()
-
-
-def _latency(route: Route, frame: bytes) -> tuple[float, float]:
-    """Median and 99th percentile, in ns, from before the send to after the receive, one frame at a time."""
-    times = []
-    with _open(route.enter, 0) as out, _open(route.leave, _ETH_P_ALL) as into:
-        into.settimeout(5)
-        _drain(into)
-        for _ in range(ROUND_TRIPS):
-            began = time.perf_counter_ns()
-            out.send(frame)
-            into.recv(2048)
-            times.append(time.perf_counter_ns() - began)
-    percentiles = statistics.quantiles(times, n=100)
-    return statistics.median(times), percentiles[98]
-
-
-def _drain(into: socket.socket) -> None:
-    """Lets what the last measurement left in the path run out."""
-    into.settimeout(0.5)
-    try:
-        while into.recv(2048):
-            pass
-    except TimeoutError:
-        into.settimeout(5)
+def _lost(key: str, name: str, turns: Sequence[Turn]) -> Figure:
+    """Over all rounds."""
+    lost, sent = sum(turn.lost for turn in turns), sum(turn.sent for turn in turns)
+    goal, passed = ("none", lost == 0) if key == XDP else (None, None)
+    return Figure(f"packets lost: {name}", lost, f"of {sent:,} sent", goal=goal, passed=passed)

@@ -61,6 +61,12 @@ def switch_off(interface: str) -> None:
             _call(sock, interface, feature + 1, 0)
 
 
+def switch_on(interface: str, feature: Feature) -> None:
+    """One feature, on an interface of the caller's namespace. Raises OSError."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        _call(sock, interface, feature + 1, 1)
+
+
 def is_on(interface: str, feature: Feature) -> bool:
     """Whether a feature is on, on an interface of the caller's namespace. Raises OSError."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

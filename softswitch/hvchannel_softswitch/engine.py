@@ -170,6 +170,9 @@ class Engine(Protocol):
         """Whether no frame runs between two writes of one turn of the event loop, so that frames see a batch whole or
         not at all (DATAPLANE_ATOMIC). Each write alone is seen so in any engine."""
 
+    def close(self) -> None:
+        """Lets go of what it holds; it is of no use any more."""
+
     def flush(self) -> None:
         """To be called at the end of a batch of writes: what an engine does once for many of them, such as to sort a
         table's masks anew. Entries written since the last call may be visible to frames only from here on."""

@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from hvchannel_softswitch.logs import LogLevel
+from hvchannel_softswitch.start import EngineKind
 
 DEFAULT_DROP_PORT = 511
 DEFAULT_ADDRESS = "127.0.0.1:9559"
@@ -65,6 +66,26 @@ def softswitch(
     grpc_server_addr: Annotated[
         str, typer.Option(metavar="ADDRESS", help="HOST:PORT or unix:/path (made with mode 0600).")
     ] = DEFAULT_ADDRESS,
+    engine: Annotated[
+        EngineKind,
+        typer.Option(
+            help="What runs programs: the kernel (xdp), the interpreter, or the kernel if it takes them (auto)."
+        ),
+    ] = EngineKind.AUTO,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of what goes on forwarding when this process dies, in /sys/fs/bpf/softswitch/NAME.",
+            show_default="one per namespace, device id and interfaces",
+        ),
+    ] = None,
+    stop: Annotated[
+        bool,
+        typer.Option(
+            "--stop", help="End what a process with these -i and --device-id left forwarding, and exit."
+        ),
+    ] = False,
     pcap: Annotated[
         Path | None,
         typer.Option(metavar="[=DIR]", help="Write <IF>_in.pcap and <IF>_out.pcap to DIR (default: here)."),
@@ -75,6 +96,14 @@ def softswitch(
     ] = None,
     trace_limit: Annotated[
         int | None, typer.Option(min=1, help="Trace no more than this many packets.", show_default="all")
+    ] = None,
+    trace_filter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=N",
+            help="Trace only packets with this value in a header's field (ipv4.ttl=64), or that came by this port "
+            "(port=2). Repeatable: all must hold.",
+        ),
     ] = None,
     translations: Annotated[
         Path | None,
@@ -94,12 +123,14 @@ def softswitch(
     log_file: Annotated[Path | None, typer.Option(help="Log to a file instead of stderr.")] = None,
 ) -> None:
     """See `help` above."""
-    from hvchannel_softswitch.run import Options, StartError, run  # noqa: PLC0415 (--help need not load gRPC)
+    from hvchannel_softswitch.run import run  # noqa: PLC0415 (--help need not load gRPC and LLVM)
+    from hvchannel_softswitch.start import Options, StartError, stop_left  # noqa: PLC0415
+    from hvchannel_softswitch.trace import Filter  # noqa: PLC0415
 
     if no_p4 and program is not None:
         _note(f"{program} is ignored, as --no-p4 is given")
         program = None
-    if not no_p4 and program is None:
+    if not (no_p4 or stop) and program is None:
         raise typer.BadParameter("a PROGRAM.json is missing (or --no-p4, to wait for a controller's)")
     if pcap is not None and not pcap.is_dir():
         raise typer.BadParameter(f"--pcap: {str(pcap)!r} is not a directory")
@@ -117,8 +148,14 @@ def softswitch(
         trace_file=trace_file,
         trace_limit=trace_limit,
         translations=translations,
+        engine=engine,
+        name=name,
+        trace_filter=Filter(dict(_condition(text) for text in trace_filter or ())),
     )
     try:
+        if stop:
+            typer.echo("stopped" if stop_left(options) else "nothing was left running")
+            return
         run(options, log_level=log_level, log_json=log_json, log_file=log_file)
     except StartError as error:
         typer.echo(f"softswitch: {error}", err=True)
@@ -130,6 +167,16 @@ def _interface(text: str) -> tuple[int, str]:
     if not (at and name and number.isdigit()):
         raise typer.BadParameter(f"--interface: {text!r} is not PORT@INTERFACE (example: 1@veth0)")
     return int(number), name
+
+
+def _condition(text: str) -> tuple[str, int]:
+    name, equals, number = text.partition("=")
+    try:
+        if name and equals:
+            return name, int(number, 0)
+    except ValueError:
+        pass
+    raise typer.BadParameter(f"--trace-filter: {text!r} is not FIELD=NUMBER (example: ipv4.ttl=64, port=2)")
 
 
 def normalise(arguments: Sequence[str]) -> list[str]:

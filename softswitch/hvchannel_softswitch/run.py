@@ -9,8 +9,8 @@ import gc
 import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -18,8 +18,8 @@ from hvchannel_softswitch import logs, model
 from hvchannel_softswitch.p4runtime.device import SwitchDevice
 from hvchannel_softswitch.p4runtime.mappings import MappingError, load_mappings
 from hvchannel_softswitch.p4runtime.server import AddressError, P4RuntimeServer
-from hvchannel_softswitch.ports import AfPacketPort
-from hvchannel_softswitch.switch import Switch
+from hvchannel_softswitch.start import Options, StartError, data_path
+from hvchannel_softswitch.switch import DataPath
 from hvchannel_softswitch.trace import Tracer
 
 _log = structlog.get_logger(__name__)
@@ -27,27 +27,6 @@ _log = structlog.get_logger(__name__)
 
 _COLLECT_AFTER = 100_000
 """Objects made and not yet freed, between two looks for garbage in cycles; some 20 MB."""
-
-
-class StartError(Exception):
-    """The switch cannot start; the message says why, in one line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The command line, checked. `interfaces` are (port number, interface name)."""
-
-    interfaces: tuple[tuple[int, str], ...]
-    program: Path | None
-    device_id: int
-    cpu_port: int | None
-    drop_port: int
-    address: str
-    pcap: Path | None
-    trace: bool
-    trace_file: Path | None
-    trace_limit: int | None
-    translations: Path | None = None
 
 
 def run(
@@ -94,20 +73,14 @@ def _spare_the_collector() -> None:
 
 
 @contextlib.contextmanager
-def _switch(options: Options) -> Iterator[Switch]:
+def _switch(options: Options) -> Iterator[DataPath[Any]]:
     """The switch with its ports open, its tracer set and its first program running."""
     with contextlib.ExitStack() as cleanup:
-        try:
-            ports = [AfPacketPort(number, name, pcap=options.pcap) for number, name in options.interfaces]
-            switch = Switch(ports, cpu_port=options.cpu_port, drop_port=options.drop_port)
-        except ValueError as error:
-            raise StartError(f"--interface: {error}") from error
-        except OSError as error:
-            raise StartError(f"--pcap: {error.filename}: {error.strerror}") from error
+        switch = data_path(options)
+        cleanup.callback(switch.stop)
         _set_tracer(switch, options, cleanup)
         if options.program is not None:
             _start_program(switch, options.program)
-        cleanup.callback(switch.stop)
         try:
             switch.start()
         except PermissionError as error:
@@ -115,24 +88,25 @@ def _switch(options: Options) -> Iterator[Switch]:
         yield switch
 
 
-def _start_program(switch: Switch, path: Path) -> None:
+def _start_program(switch: DataPath[Any], path: Path) -> None:
     try:
-        program = model.load(path.read_bytes())
+        switch.commit(switch.load(model.load(path.read_bytes())))
     except OSError as error:
         raise StartError(f"{path}: {error.strerror}") from error
     except model.ProgramError as error:
         raise StartError(f"{path}: {error}") from error
-    switch.commit(switch.load(program))
 
 
-def _set_tracer(switch: Switch, options: Options, cleanup: contextlib.ExitStack) -> None:
+def _set_tracer(switch: DataPath[Any], options: Options, cleanup: contextlib.ExitStack) -> None:
     if options.trace_file is not None:
         try:
-            tracer = Tracer(options.trace_file, as_json=True, limit=options.trace_limit)
+            tracer = Tracer(
+                options.trace_file, as_json=True, limit=options.trace_limit, only=options.trace_filter
+            )
         except OSError as error:
             raise StartError(f"--trace-file: {options.trace_file}: {error.strerror}") from error
     elif options.trace:
-        tracer = Tracer(sys.stdout, as_json=False, limit=options.trace_limit)
+        tracer = Tracer(sys.stdout, as_json=False, limit=options.trace_limit, only=options.trace_filter)
     else:
         return
     cleanup.callback(tracer.close)

@@ -17,10 +17,11 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from hvchannel_softswitch.engine import EntryKey, IdleSink
+from hvchannel_softswitch.engine import Engine, EntryKey, IdleSink
 from hvchannel_softswitch.interpreter import Interpreter
 from hvchannel_softswitch.model import Program
 from hvchannel_softswitch.ports import Port, PortDown
@@ -39,6 +40,60 @@ SWEEP_SECONDS = 0.25
 """How often entries are looked at for having been idle, by the programs that have idle timeouts."""
 
 log = structlog.get_logger(__name__)
+
+
+E = TypeVar("E", bound=Engine)
+
+
+class Left(Protocol):
+    """What a process before this one left: `config` as `keep_config` was given it."""
+
+    @property
+    def config(self) -> bytes:
+        """Names the program that still runs."""
+
+
+class DataPath(Protocol[E]):
+    """What stands behind a P4Runtime server: a `Switch`, or one whose programs run elsewhere."""
+
+    on_cpu_frame: Callable[[bytes], None] | None
+    on_digest: Callable[[str, tuple[int, ...]], None] | None
+    on_idle: IdleSink | None
+
+    @property
+    def cpu_port(self) -> int | None:
+        """See Switch."""
+
+    @property
+    def ports(self) -> Mapping[int, object]:
+        """By number."""
+
+    def load(self, program: Program) -> E:
+        """See Switch."""
+
+    def commit(self, engine: E) -> None:
+        """See Switch."""
+
+    def adopt(self) -> Left | None:
+        """What a process before this one left running, and which can be taken over."""
+
+    def load_adopted(self, program: Program, left: Any) -> E:
+        """The engine of that."""
+
+    def keep_config(self, config: bytes) -> None:
+        """For a process after this one: names the program of the next `commit`."""
+
+    def set_tracer(self, tracer: Tracer | None) -> None:
+        """See Switch."""
+
+    def inject(self, port: int, frame: bytes) -> None:
+        """See Switch."""
+
+    def start(self) -> None:
+        """See Switch."""
+
+    def stop(self) -> None:
+        """See Switch."""
 
 
 class Switch:
@@ -111,6 +166,16 @@ class Switch:
         engine.set_tracer(self._tracer)
         self._engine = engine
         self._schedule_sweep()
+
+    def adopt(self) -> None:
+        """An interpreter leaves nothing behind."""
+
+    def load_adopted(self, program: Program, left: object) -> Interpreter:
+        """See `adopt`."""
+        raise AssertionError("nothing is left")
+
+    def keep_config(self, config: bytes) -> None:
+        """Nothing to be kept."""
 
     def set_tracer(self, tracer: Tracer | None) -> None:
         """Traces every frame from now on to `tracer`, across commits; None stops."""

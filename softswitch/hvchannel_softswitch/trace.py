@@ -42,14 +42,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import structlog
 
 from hvchannel_softswitch.engine import (
     ActionCall,
     CloneSession,
+    EntryKey,
     Exact,
     Lpm,
     Match,
@@ -60,10 +62,25 @@ from hvchannel_softswitch.engine import (
 )
 from hvchannel_softswitch.model import Program
 
-if TYPE_CHECKING:
-    from hvchannel_softswitch.interpreter.tables import LiveEntry
-
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which packets to trace: those for which each of `fields` (a header's field as a trace names it, or "port") has its
+    value, whenever the parser extracted it. None at all: every packet."""
+
+    fields: Mapping[str, int] = field(default_factory=dict)
+
+    def takes(self, record: Mapping[str, Any]) -> bool:
+        """Whether a packet's finished record is to be written."""
+        if not self.fields:
+            return True
+        found: dict[str, set[int]] = {"port": {record["port"]}}
+        for step in record["steps"]:
+            for name, value in step.get("fields", {}).items():
+                found.setdefault(f"{step['extracted']}.{name}", set()).add(value)
+        return all(value in found.get(name, ()) for name, value in self.fields.items())
 
 
 class Tracer:
@@ -72,8 +89,11 @@ class Tracer:
     After `limit` packets it stops by itself, and the engine goes on at full speed.
     """
 
-    def __init__(self, sink: Path | TextIO, *, as_json: bool, limit: int | None = None) -> None:
-        """Raises OSError."""
+    def __init__(
+        self, sink: Path | TextIO, *, as_json: bool, limit: int | None = None, only: Filter | None = None
+    ) -> None:
+        """`only`: packets that it does not take are left out, and do not count. Raises OSError."""
+        self._only = only or Filter()
         self._file = sink.open("w", encoding="utf-8") if isinstance(sink, Path) else sink
         self._owns_file = isinstance(sink, Path)
         self._as_json = as_json
@@ -98,13 +118,11 @@ class Tracer:
         if self._owns_file:
             self._file.close()
 
-    def begin(self, port: int, frame: bytes) -> None:
-        """A packet arrives. One may begin while another has not ended, when a sink injects it."""
-        self._count += 1
+    def begin(self, port: int, frame: bytes, time_ns: int | None = None) -> None:
+        """A packet arrives, now or at `time_ns`. One may begin while another has not ended, when a sink injects it."""
         self._records.append(
             {
-                "packet": self._count,
-                "time_ns": self.clock(),
+                "time_ns": self.clock() if time_ns is None else time_ns,
                 "port": port,
                 "frame": frame.hex(),
                 "steps": [],
@@ -116,8 +134,10 @@ class Tracer:
     def end(self) -> None:
         """The packet's way is over: its trace is written."""
         record = self._records.pop()
-        if self._broken:
+        if self._broken or self.exhausted or not self._only.takes(record):
             return
+        self._count += 1
+        record = {"packet": self._count, **record}
         try:
             self._file.write(json.dumps(record) + "\n" if self._as_json else as_text(record))
             self._file.flush()
@@ -163,27 +183,27 @@ class Tracer:
         name: str,
         keys: tuple[str, ...],
         values: tuple[int, ...],
-        entry: LiveEntry | None,
+        hit: EntryKey | None,
         call: ActionCall,
         member: int | None = None,
         group: int | None = None,
     ) -> None:
-        """A table was looked up and `call` is about to run; with an action profile, that of `member`, selected
-        from `group`."""
+        """A table was looked up and `call` is about to run, for the entry with the key `hit` (None: a miss); with an
+        action profile, that of `member`, selected from `group`."""
         assert self._program is not None
         table = self._program.tables[name]
         known = next((action for action in table.actions if action.name == call.name), None)
         params = known.params if known else ()
         selected = {} if table.profile is None else {"member": member, "group": group}
         found: dict[str, object] | None = None
-        if entry is not None and entry.key is not None:
-            found = {key: show_match(match) for key, match in zip(keys, entry.key.matches, strict=True)}
+        if hit is not None:
+            found = {key: show_match(match) for key, match in zip(keys, hit.matches, strict=True)}
             if table.has_priority:
-                found["priority"] = entry.priority
+                found["priority"] = hit.priority
         self._step(
             table=name,
             key=dict(zip(keys, values, strict=True)),
-            hit=entry is not None,
+            hit=hit is not None,
             entry=found,
             action=call.name,
             args={param.name: value for param, value in zip(params, call.args, strict=True)},

@@ -93,6 +93,15 @@ def test_what_ethtool_would_say_of_a_fresh_veth_differs(make_topology: MakeNetwo
         network.remove_namespace(name)
 
 
+def test_one_feature_is_switched_on_again(make_network: MakeNetwork) -> None:
+    topology = make_network(vms=1)
+    hypervisor = topology.hypervisor
+    with inside(hypervisor.namespace):
+        offload.switch_on(hypervisor.hostd_interface, offload.Feature.RECEIVE_COALESCING)
+        on = [feature for feature in offload.SWITCH_OFF if offload.is_on(hypervisor.hostd_interface, feature)]
+    assert on == [offload.Feature.RECEIVE_COALESCING]
+
+
 def test_an_unknown_interface_is_named(make_network: MakeNetwork) -> None:
     topology = make_network(vms=1)
     with inside(topology.namespaces[0]), pytest.raises(OSError, match="vnic9"):

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hvchannel_softswitch.engine import EntryKey
 from hvchannel_softswitch.interpreter import Interpreter
 from hvchannel_softswitch.model import Program, load
@@ -44,6 +45,13 @@ class Bench:
         self.engine.process(port, frame)
         assert self.engine.faults == 0
         return list(self.sent)
+
+
+@pytest.fixture(autouse=True)
+def _logs_at_their_defaults() -> Iterator[None]:
+    """Commands that a test runs in this process set logging up, at levels that hide what the next test looks for."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,6 @@ A boolean becomes something to use for its truth; a number an integer of any siz
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from hvchannel_softswitch.interpreter.names import Names
 from hvchannel_softswitch.interpreter.source import Code, mask
 from hvchannel_softswitch.model import expressions as ex
@@ -160,15 +158,3 @@ def _arithmetic(op: str, left: Code, right: Code) -> Code:
             return Code(f"{op}({left.text}, {width})", width if op == "usat_cast" else None)
         case _:
             return Code(text)
-
-
-def lookahead_bits(*expressions: object) -> int:
-    """How many bits from the parser's position on the expressions look at; 0 if they do not look ahead."""
-    reach = 0
-    for expression in expressions:
-        if isinstance(expression, ex.Lookahead):
-            reach = max(reach, expression.offset + expression.width)
-        elif hasattr(expression, "__dataclass_fields__"):
-            parts = [getattr(expression, f.name) for f in fields(expression)]  # type: ignore[arg-type]
-            reach = max(reach, lookahead_bits(*parts))
-    return reach

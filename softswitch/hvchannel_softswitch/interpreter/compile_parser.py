@@ -14,12 +14,13 @@ States are laid out so that control falls downwards; only a loop in the P4 parse
 
 from __future__ import annotations
 
-from hvchannel_softswitch.interpreter.compile_expressions import boolean, lookahead_bits, number
+from hvchannel_softswitch.interpreter.compile_expressions import boolean, number
 from hvchannel_softswitch.interpreter.compile_statements import StatementCompiler
 from hvchannel_softswitch.interpreter.names import Names
 from hvchannel_softswitch.interpreter.source import Source, masked
 from hvchannel_softswitch.model import expressions as ex
 from hvchannel_softswitch.model import statements as st
+from hvchannel_softswitch.model.expressions import lookahead_bits
 from hvchannel_softswitch.model.headers import Header
 from hvchannel_softswitch.model.program import NO_MATCH, Parser, ParseState, ValueSetCase
 

@@ -102,7 +102,7 @@ class PipelineCompiler:
             self._resolve(table.profile)
         if self._trace:
             names = tuple(key.name for key in table.keys)
-            found = "keys, entry" if table.keys else "(), None"
+            found = "keys, entry and entry.key" if table.keys else "(), None"
             call = "run.call, run.id, group" if table.profile else f"table_{ident}.action_of(run)"
             out.line(f"trace.table({table.name!r}, {names!r}, {found}, {call})")
         targets = self._targets(table, numbers)

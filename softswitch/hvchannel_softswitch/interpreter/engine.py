@@ -111,6 +111,9 @@ class Interpreter:
 
     atomic_batches = True
 
+    def close(self) -> None:
+        """See Engine."""
+
     def flush(self) -> None:
         """See Engine. There is nothing to wait for."""
 

@@ -7,7 +7,7 @@ operators.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeAlias
 
 
@@ -205,3 +205,15 @@ Expression: TypeAlias = (
     | Binary
     | Conditional
 )
+
+
+def lookahead_bits(*expressions: object) -> int:
+    """How many bits from the parser's position on the expressions look at; 0 if they do not look ahead."""
+    reach = 0
+    for expression in expressions:
+        if isinstance(expression, Lookahead):
+            reach = max(reach, expression.offset + expression.width)
+        elif hasattr(expression, "__dataclass_fields__"):
+            parts = [getattr(expression, f.name) for f in fields(expression)]  # type: ignore[arg-type]
+            reach = max(reach, lookahead_bits(*parts))
+    return reach

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol
 
 from hvchannel_softswitch.engine import DigestSink, Engine, IdleSink
 from hvchannel_softswitch.model import Program
-from hvchannel_softswitch.switch import Switch
+from hvchannel_softswitch.switch import DataPath, E
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,15 @@ class Device(Protocol):
     def cpu_port(self) -> int | None:
         """The port number of the controller, or None for a switch without packet I/O."""
 
-    def load(self, program: Program) -> Loaded:
-        """Builds an engine for the program, its const entries in place."""
+    def load(self, program: Program, config: bytes = b"") -> Loaded:
+        """Builds an engine for the program, its const entries in place. `config` names the program to a process after
+        this one, once it is committed. Raises UnsupportedProgram."""
+
+    def left(self) -> bytes | None:
+        """The config of the program that a process before this one left running; None where there is none."""
+
+    def take_over(self, program: Program) -> Loaded:
+        """The engine of the program that was left running, with all its entries; it is committed already."""
 
     def inject(self, frame: bytes) -> None:
         """Runs a frame that arrives on the CPU port."""
@@ -47,10 +54,10 @@ class Device(Protocol):
         """From now on these are told."""
 
 
-class SwitchDevice:
-    """A `Switch` as the server's Device."""
+class SwitchDevice(Generic[E]):
+    """A `Switch`, or another data path, as the server's Device."""
 
-    def __init__(self, switch: Switch) -> None:
+    def __init__(self, switch: DataPath[E]) -> None:
         self._switch = switch
 
     @property
@@ -58,10 +65,27 @@ class SwitchDevice:
         """The switch's own."""
         return self._switch.cpu_port
 
-    def load(self, program: Program) -> Loaded:
+    def load(self, program: Program, config: bytes = b"") -> Loaded:
         """See Device."""
         engine = self._switch.load(program)
-        return Loaded(engine, lambda: self._switch.commit(engine))
+
+        def commit() -> None:
+            self._switch.keep_config(config)
+            self._switch.commit(engine)
+
+        return Loaded(engine, commit)
+
+    def left(self) -> bytes | None:
+        """See Device."""
+        kept = self._switch.adopt()
+        return None if kept is None else kept.config
+
+    def take_over(self, program: Program) -> Loaded:
+        """See Device."""
+        kept = self._switch.adopt()
+        assert kept is not None, "there is something left"
+        engine = self._switch.load_adopted(program, kept)
+        return Loaded(engine, lambda: None)
 
     def inject(self, frame: bytes) -> None:
         """See Device."""

@@ -12,7 +12,7 @@ from finsy.proto import p4r
 from hvchannel_softswitch import model
 from hvchannel_softswitch.engine import Engine, EntryKey
 from hvchannel_softswitch.p4runtime.alignment import align, with_initial_entries
-from hvchannel_softswitch.p4runtime.device import Device
+from hvchannel_softswitch.p4runtime.device import Device, Loaded
 from hvchannel_softswitch.p4runtime.device_config import load_device_config
 from hvchannel_softswitch.p4runtime.digests import DigestQueue, DigestSender
 from hvchannel_softswitch.p4runtime.entry_shapes import EntryShapes
@@ -62,6 +62,11 @@ class Pipeline:
             self.cookies.get(table_id, {}).pop(key, None)
 
     def close(self) -> None:
+        """It will not run again: lets go of what it holds."""
+        self.quiet()
+        self.engine.close()
+
+    def quiet(self) -> None:
         """Cancels the digests' timers."""
         for queue in self.digests.values():
             queue.disable()
@@ -98,11 +103,25 @@ def build_pipeline(
 ) -> Pipeline:
     """Checks a config and builds its engine; nothing runs until `commit()`. Raises INVALID_ARGUMENT."""
     verified = verify(config, translations)
-    program = verified.info
     try:
-        loaded = device.load(verified.code)
+        loaded = device.load(verified.code, config.SerializeToString())
     except model.ProgramError as error:
         raise invalid(f"p4_device_config: {error}") from error
+    return _pipeline(config, verified.info, loaded, send_digests)
+
+
+def left_pipeline(
+    device: Device, config: bytes, send_digests: DigestSender, translations: Translations | None = None
+) -> Pipeline:
+    """The pipeline that a process before this one left running, by the config that it kept. Raises INVALID_ARGUMENT."""
+    parsed = p4r.ForwardingPipelineConfig.FromString(config)
+    verified = verify(parsed, translations)
+    return _pipeline(parsed, verified.info, device.take_over(verified.code), send_digests)
+
+
+def _pipeline(
+    config: p4r.ForwardingPipelineConfig, program: Program, loaded: Loaded, send_digests: DigestSender
+) -> Pipeline:
     return Pipeline(
         config=config,
         program=program,

@@ -24,7 +24,7 @@ from hvchannel_softswitch.p4runtime.errors import (
     invalid,
 )
 from hvchannel_softswitch.p4runtime.idle_timeouts import IdleNotifier
-from hvchannel_softswitch.p4runtime.pipeline import Pipeline, build_pipeline, verify
+from hvchannel_softswitch.p4runtime.pipeline import Pipeline, build_pipeline, left_pipeline, verify
 from hvchannel_softswitch.p4runtime.reconcile import carry_over
 from hvchannel_softswitch.p4runtime.stream import Streams
 from hvchannel_softswitch.p4runtime.translations import Mappings, Translations
@@ -58,12 +58,26 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
         self.streams = Streams(self._arbitration, device, lambda: self._running)
         idle = IdleNotifier(lambda: self._running, self.streams.send_to_primaries)
         device.subscribe(Sinks(self.streams.on_cpu_frame, self._on_digest, idle.add))
+        self._take_over()
+
+    def _take_over(self) -> None:
+        config = self._device.left()
+        if config is None:
+            return
+        try:
+            self._current = self._running = left_pipeline(
+                self._device, config, self.streams.send_digests, self._translations
+            )
+        except (P4RuntimeError, OSError, ValueError) as error:
+            _log.warning(
+                "the pipeline that runs is not taken over; it runs until another is set", reason=str(error)
+            )
 
     def close(self) -> None:
         """Cancels the timers of the pipelines."""
         for pipeline in (self._current, self._running):
             if pipeline is not None:
-                pipeline.close()
+                pipeline.quiet()
 
     async def Capabilities(
         self, request: p4r.CapabilitiesRequest, context: _Context
@@ -210,11 +224,12 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
     def _commit(self, pipeline: Pipeline) -> None:
         if pipeline is not self._current:
             self._discard_saved()
-        if self._running is not None:
-            self._running.close()
+        before = self._running
         pipeline.engine.flush()
         pipeline.commit()
         self._current = self._running = pipeline
+        if before is not None and before is not pipeline:
+            before.close()
         _log.info(
             "pipeline committed",
             tables=len(pipeline.program.tables),

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from hvchannel_softswitch.engine import EngineError
-from hvchannel_softswitch.xdp.layout import GROUPS, MAX_CHAIN, MAX_STEPS
+from hvchannel_softswitch.xdp.layout import GROUPS, MAX_CHAIN
 
 _INSTEAD = "run the switch with --engine interpreter, which has no such bound"
 
@@ -24,11 +24,11 @@ def too_many_groups(table: str) -> EngineError:
     )
 
 
-def too_many_steps(table: str, groups: int, longest: int) -> EngineError:
+def too_many_steps(table: str, groups: int, longest: int, most: int) -> EngineError:
     """In any other table."""
     return EngineError(
         f"table {table!r}: with {groups} different masks or prefix lengths, and up to {longest} entries of one hash, "
-        f"a look-up could take {steps(groups, longest)} steps, and it visits no more than {MAX_STEPS}; {_INSTEAD}"
+        f"a look-up could take {steps(groups, longest)} steps, and it visits no more than {most}; {_INSTEAD}"
     )
 
 

@@ -69,6 +69,7 @@ class XdpEngine:
         self._idle = idle
         self._clock = clock
         arena = memory if isinstance(memory, Arena) else Arena(memory, layout.size)
+        self._arena = arena
         grace = Grace(synchronize)
         self._tables: dict[str, LiveTable] = {}
         for name, here in layout.tables.items():
@@ -105,6 +106,15 @@ class XdpEngine:
         counters, meters, registers and idle timeouts. Multicast groups, clone sessions and value sets are not there
         and start empty. Raises ArenaError for memory that is not the arena of this program."""
         return cls(program, layout, memory, clock=clock, synchronize=synchronize, idle=idle, adopted=True)
+
+    def key_at(self, table: str, slot: int) -> EntryKey:
+        """The key of the entry with this number, or of the one that was there last."""
+        live = self._tables[table]
+        return live.key_of(live.records.read(slot))
+
+    def release(self) -> None:
+        """Lets go of the arena's memory; the engine is of no use any more."""
+        self._arena.release()
 
     def flush(self) -> None:
         """See Engine."""

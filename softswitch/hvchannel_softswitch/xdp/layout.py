@@ -28,7 +28,8 @@ that a process that finds an arena whose program still runs can read it.
     lists     two lists of GROUPS records, best rank first (tables whose keys are not all exact):
               u64 mask[]  u64 top (no entry of the group has a larger rank)  u64 group
 
-A table without keys has a header and entries only.
+A table without keys has a header and entries only. The program's own default action is entry 1, its own entries are 2, 3,
+... in their order.
 
 **Whole or not at all.** A record is written before anything leads to it: an aligned u32 in a bucket, a `next`, the
 header is what publishes it. A record that nothing leads to any more is kept as it is until no run of the program can
@@ -42,6 +43,10 @@ could undo a packet's, and is still there for a process that adopts the arena.
 **A meter's** record: u32 lock, u32 -, u64 last, committed, peak, cir, pir, committed_burst, peak_burst, committed_fill,
 peak_fill. Tokens and bursts are billionths of the unit, times nanoseconds; `fill`: how long the empty bucket takes to
 fill, so that no product overflows. An indirect meter has u32 cells that name records.
+
+**Headers** are kept in a CPU's block while a packet is treated, each at `headers[name]`: u8 valid, u16 at +2 its
+offset in the frame + 1 (0: it was not extracted), its bytes at +8. `position` (u64): what the
+parser leaves there for the stages after it.
 """
 
 from __future__ import annotations
@@ -52,11 +57,17 @@ from dataclasses import dataclass
 from hvchannel_softswitch.model import MatchKind, Program, Table
 from hvchannel_softswitch.xdp.packing import WORD_MASK, Packing, packing
 
+VERSION = 1
+"""Of what is said above: a process takes an arena over only if its own layout has the same. Count it up with each change."""
+
 NEXT, GROUP, RANK, ACTION, FLAGS, METER, KEY = 0, 4, 8, 16, 18, 20, 24
 """Offsets in an entry."""
 
 LIVE, CONST = 1, 2
 """Flags of an entry."""
+
+OWN_ENTRIES = 2
+"""The number of the first of the program's own entries."""
 
 HEADER_DEFAULT, HEADER_GROUPS = 0, 4
 """Offsets in a table's header."""
@@ -64,11 +75,12 @@ HEADER_DEFAULT, HEADER_GROUPS = 0, 4
 GROUPS = 256
 """Mask groups that a table can have."""
 
-MAX_CHAIN = 64
+MAX_CHAIN = 16
 """Entries in the longest chain of a table of exact keys."""
 
-MAX_STEPS = 512
-"""Groups, and entries in their longest chains, that one look-up in any other table may visit."""
+STEPS_OF_ALL, FEWEST_STEPS, MOST_STEPS = 1024, 128, 512
+"""Groups, and entries in their longest chains, that look-ups in all other tables may visit together, and the least and the
+most that one may: the kernel's verifier walks them all (see `TableLayout.max_steps`)."""
 
 METER_LOCK, METER_LAST, METER_COMMITTED, METER_PEAK, METER_CIR, METER_PIR = 0, 8, 16, 24, 32, 40
 METER_COMMITTED_BURST, METER_PEAK_BURST, METER_COMMITTED_FILL, METER_PEAK_FILL, METER_SIZE = (
@@ -82,6 +94,9 @@ METER_COMMITTED_BURST, METER_PEAK_BURST, METER_COMMITTED_FILL, METER_PEAK_FILL, 
 
 NEVER = (1 << 63) - 1
 """The fill time of a bucket that does not fill."""
+
+HEADER_VALID, HEADER_PLACE, HEADER_BYTES = 0, 2, 8
+"""Offsets in a header's room."""
 
 CELL = 16
 """Size of a counter's cell."""
@@ -105,7 +120,8 @@ HASH_MULTIPLIER, HASH_SHIFT = _MULTIPLIER, 32
 
 @dataclass(frozen=True, slots=True)
 class TableLayout:
-    """A table's place. `slots` (entries, a power of two) exceeds the table's size: a replaced entry's slot is not free
+    """A table's place. `max_steps`: how many groups and entries one look-up may visit, of a table whose keys are not all
+    exact. `slots` (entries, a power of two) exceeds the table's size: a replaced entry's slot is not free
     at once. `meter_pool` is the offset of its direct meter's records, of which there are as many as slots."""
 
     table: Table
@@ -125,6 +141,7 @@ class TableLayout:
     group_stride: int
     counter: int
     meter_pool: int
+    max_steps: int
 
     @property
     def bucket_count(self) -> int:
@@ -176,6 +193,8 @@ class Layout:
     counters: dict[str, CounterLayout]
     meters: dict[str, MeterLayout]
     registers: dict[str, RegisterLayout]
+    headers: dict[str, int]
+    position: int
     cpus: int
     cpu_count: int
     cpu_stride: int
@@ -198,7 +217,9 @@ class _Space:
 def lay_out(program: Program, possible_cpus: int) -> Layout:
     """The layout of a program's arena on a machine with so many possible CPUs."""
     space, per_cpu = _Space(_LINE), _Space()
-    tables = {name: _table(table, space, per_cpu) for name, table in program.tables.items()}
+    masked = sum(not _is_exact(table) for table in program.tables.values())
+    max_steps = min(max(STEPS_OF_ALL // max(masked, 1), FEWEST_STEPS), MOST_STEPS)
+    tables = {name: _table(table, space, per_cpu, max_steps) for name, table in program.tables.items()}
     counters = {
         name: CounterLayout(counter.size, per_cpu.take(counter.size * CELL))
         for name, counter in program.counters.items()
@@ -216,16 +237,27 @@ def lay_out(program: Program, possible_cpus: int) -> Layout:
         words = -(-register.width // 64)
         offset = space.take(register.size * words * 8)
         registers[name] = RegisterLayout(register.size, register.width, words, offset)
+    headers = {
+        header.name: per_cpu.take(HEADER_BYTES + -(-header.type.max_width // 64) * 8)
+        for header in program.headers.values()
+        if not header.metadata
+    }
+    position = per_cpu.take(8)
     cpu_count = _power_of_two(possible_cpus)
     cpus = space.take(per_cpu.end * (cpu_count + 1))
-    return Layout(tables, counters, meters, registers, cpus, cpu_count, per_cpu.end, space.end)
+    return Layout(
+        tables, counters, meters, registers, headers, position, cpus, cpu_count, per_cpu.end, space.end
+    )
 
 
-def _table(table: Table, space: _Space, per_cpu: _Space) -> TableLayout:
+def _is_exact(table: Table) -> bool:
+    return all(key.kind is MatchKind.EXACT for key in table.keys)
+
+
+def _table(table: Table, space: _Space, per_cpu: _Space, max_steps: int) -> TableLayout:
     key = packing([key.width for key in table.keys])
     args = tuple(packing([param.width for param in action.params]) for action in table.actions)
-    kinds = {key.kind for key in table.keys}
-    exact, ranged = kinds <= {MatchKind.EXACT}, MatchKind.RANGE in kinds
+    exact, ranged = _is_exact(table), any(key.kind is MatchKind.RANGE for key in table.keys)
     slots = _slots(table.max_size if table.keys else 1)
     high = KEY + 8 * key.words
     arguments = high + (8 * key.words if ranged else 0)
@@ -250,6 +282,7 @@ def _table(table: Table, space: _Space, per_cpu: _Space) -> TableLayout:
         group_stride=group_stride,
         counter=per_cpu.take(CELL * slots) if table.with_counters else 0,
         meter_pool=space.take(METER_SIZE * slots) if table.direct_meter is not None else 0,
+        max_steps=max_steps,
     )
 
 

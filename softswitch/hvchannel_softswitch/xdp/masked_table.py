@@ -13,7 +13,7 @@ from hvchannel_softswitch.xdp.bounds import steps, too_many_groups, too_many_ste
 from hvchannel_softswitch.xdp.fields import Words
 from hvchannel_softswitch.xdp.grace import Grace
 from hvchannel_softswitch.xdp.groups import MaskGroup, MaskGroups
-from hvchannel_softswitch.xdp.layout import GROUPS, MAX_STEPS, Layout, hash_words
+from hvchannel_softswitch.xdp.layout import GROUPS, Layout, hash_words
 from hvchannel_softswitch.xdp.records import LAST_SERIAL, PRIORITY_SHIFT, Row
 from hvchannel_softswitch.xdp.tables import LiveTable
 
@@ -26,7 +26,7 @@ class MaskedTable(LiveTable):
     ) -> None:
         super().__init__(arena, layout, name, grace, clock)
         self.groups = MaskGroups(arena, self.layout, grace)
-        self.lengths = [0] * (MAX_STEPS + 2)
+        self.lengths = [0] * (self.layout.max_steps + 2)
         """How many chains there are of each length; of 0 does not count."""
         self._longest = 0
         self._lpm = [number for number, key in enumerate(self.table.keys) if key.kind is MatchKind.LPM]
@@ -99,8 +99,8 @@ class MaskedTable(LiveTable):
         if used > GROUPS:
             raise too_many_groups(self.table.name)
         groups, longest = max(self.groups.most, used), max(self.longest, length)
-        if steps(groups, longest) > MAX_STEPS:
-            raise too_many_steps(self.table.name, groups, longest)
+        if steps(groups, longest) > self.layout.max_steps:
+            raise too_many_steps(self.table.name, groups, longest, self.layout.max_steps)
 
     def adopt_entry(self, slot: int, length: int) -> bool:
         """See LiveTable."""

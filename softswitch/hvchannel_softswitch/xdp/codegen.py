@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LLVM IR to eBPF instructions, in this process."""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+from functools import cache
+
+import llvmlite.binding as llvm
+
+from hvchannel_softswitch.model import UnsupportedProgram
+from hvchannel_softswitch.xdp.lower.program import Lowered
+
+_CPU = "v3"
+"""Instruction set: 32 bit registers, comparisons of all kinds, atomics with a result (Linux 5.12)."""
+
+_SECTION = b"xdp"
+_STACK = 512
+_ELF_SECTION = struct.Struct("<IIQQQQIIQQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """Instructions of 8 bytes each."""
+
+    instructions: bytes
+    _module: llvm.ModuleRef
+    _texts: list[str]
+
+    @property
+    def stack(self) -> int:
+        """Bytes of stack that the instructions use."""
+        return _deepest(self.instructions)
+
+    def assembly(self) -> str:
+        """The instructions as LLVM prints them, with `.loc` lines whose numbers are those of the notes."""
+        return str(_machine().emit_assembly(self._module))
+
+    def origins(self) -> tuple[str, ...]:
+        """What each instruction comes from."""
+        return _origins(self.assembly(), self._texts)
+
+
+@cache
+def _machine() -> llvm.TargetMachine:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    # The program is measured here, and refused with words of ours: LLVM would end the process.
+    llvm.set_option("", "-bpf-stack-size=65536")
+    return llvm.Target.from_triple("bpfel").create_target_machine(cpu=_CPU, opt=3)
+
+
+def compile_ir(lowered: Lowered) -> Compiled:
+    """Raises UnsupportedProgram for a program that does not fit eBPF's stack."""
+    machine = _machine()
+    module = llvm.parse_assembly(str(lowered.module))
+    module.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options.loop_unrolling = False
+    options.loop_vectorization = False
+    options.slp_vectorization = False
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    instructions = _section(machine.emit_object(module))
+    compiled = Compiled(instructions, module, lowered.notes.texts)
+    if compiled.stack > _STACK:
+        raise UnsupportedProgram(
+            f"the program needs {compiled.stack} bytes of stack; eBPF has {_STACK} (fewer live variables would do)"
+        )
+    return compiled
+
+
+def _section(elf: bytes) -> bytes:
+    """The section with the program, of an object in which nothing is left to relocate."""
+    (table,) = struct.unpack_from("<Q", elf, 40)
+    size, count, names_index = struct.unpack_from("<HHH", elf, 58)
+    sections = [_ELF_SECTION.unpack_from(elf, table + i * size) for i in range(count)]
+    names = sections[names_index]
+
+    def name(section: tuple[int, ...]) -> bytes:
+        start = names[4] + section[0]
+        return elf[start : elf.index(b"\0", start)]
+
+    by_name = {name(section): section for section in sections}
+    if b".rel" + _SECTION in by_name:
+        raise UnsupportedProgram("the program needs arithmetic that eBPF does not have")
+    section = by_name[_SECTION]
+    return elf[section[4] : section[4] + section[5]]
+
+
+def _deepest(instructions: bytes) -> int:
+    """The largest offset below the frame pointer, register 10, that an instruction names."""
+    deepest = 0
+    for code, registers, offset, immediate in struct.iter_unpack("<BBhi", instructions):
+        kind = code & 7
+        destination, source = registers & 15, registers >> 4
+        if (kind == 1 and source == 10) or (kind in (2, 3) and destination == 10):
+            deepest = max(deepest, -offset)
+        elif (
+            kind == 7 and code & 0xF0 == 0 and code & 8 == 0
+        ):  # r += constant, of what was copied from register 10
+            deepest = max(deepest, -immediate if -65536 < immediate < 0 else 0)
+    return deepest
+
+
+def _origins(assembly: str, texts: list[str]) -> tuple[str, ...]:
+    """One per instruction slot: LLVM prints them in order, with a `.loc` wherever the line changes."""
+    origins: list[str] = []
+    text, inside = "", False
+    for line in assembly.splitlines():
+        stripped = line.strip()
+        if stripped.startswith(".section"):
+            inside = "xdp" in stripped
+        elif found := re.match(r"\.loc\s+\d+\s+(\d+)", stripped):
+            place = int(found[1])
+            text = texts[place - 1] if 0 < place <= len(texts) else text
+        elif inside and stripped and not stripped.startswith((".", "#")) and not stripped.endswith(":"):
+            if re.match(r"[A-Za-z_.$][\w.$]*:", stripped):
+                continue
+            origins.append(text)
+            if re.search(r"\bll$", stripped) or stripped.startswith("ld_pseudo"):
+                origins.append(text)
+    return tuple(origins)

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A program in the kernel: its maps, and the builds of it that are loaded.
+
+Of a program there is the build that runs on the ports and, when first needed, one that runs a single frame for this
+process (a probe: for PacketOut, tests and STF), and of each one that traces. All of them work on the same arena.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import PurePath
+
+import structlog
+
+from hvchannel_softswitch import bpf
+from hvchannel_softswitch.bpf import MapFlag, MapKind
+from hvchannel_softswitch.model import Program, UnsupportedProgram
+from hvchannel_softswitch.model.program import Conditional
+from hvchannel_softswitch.xdp.codegen import Compiled, compile_ir
+from hvchannel_softswitch.xdp.layout import Layout, lay_out
+from hvchannel_softswitch.xdp.lower import Build, lower
+from hvchannel_softswitch.xdp.lower.frame import Maps
+from hvchannel_softswitch.xdp.lower.program import SENT
+
+RING_BYTES = 4 << 20
+"""Digests, frames for the CPU port and traces that wait to be read."""
+
+_METADATA = struct.Struct("<QQQ")
+_SHORTEST = 14
+"""Bytes; the kernel runs no frame that is shorter."""
+_NO_MAP = -1
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PortMaps:
+    """The maps of the ports that a program is to run on; see `lower.frame.Maps`."""
+
+    near: int
+    far: int
+    devices: int
+
+
+NO_PORTS = PortMaps(_NO_MAP, _NO_MAP, _NO_MAP)
+"""Of a program that is run on single frames only."""
+
+
+class CompiledProgram:
+    """A program's maps and builds."""
+
+    def __init__(
+        self,
+        program: Program,
+        *,
+        port_maps: PortMaps,
+        drop_port: int,
+        cpu_port: int | None,
+        started: int,
+        arena: bpf.Map | None = None,
+        events: bpf.Map | None = None,
+    ) -> None:
+        """`started`: nanoseconds of CLOCK_MONOTONIC, where the program's timestamps begin. `arena` and `events`: those of
+        a process before this one. Nothing is compiled yet. Raises OSError."""
+        self.program = program
+        self.layout: Layout = lay_out(program, bpf.possible_cpus())
+        self.arena = arena or bpf.create_map(
+            MapKind.ARRAY, 4, self.layout.size, 1, MapFlag.MMAPABLE, name="arena"
+        )
+        self.events = events or bpf.create_map(MapKind.RINGBUF, 0, 0, RING_BYTES, name="events")
+        self.memory = self.arena.memory()
+        self.ring = bpf.RingBuffer(self.events)
+        self.conditions: tuple[Conditional, ...] = ()
+        """As a trace numbers them; there once a build that traces has been made."""
+        self._maps = Maps(self.arena.fd, self.events.fd, port_maps.near, port_maps.far, port_maps.devices)
+        self._drop_port, self._cpu_port, self._started = drop_port, cpu_port, started
+        self._builds: dict[tuple[bool, bool], bpf.Program] = {}
+
+    def compile(self, *, probe: bool, trace: bool) -> Compiled:
+        """The instructions of a build. Raises UnsupportedProgram."""
+        build = Build(self._maps, self._drop_port, self._cpu_port, self._started, probe=probe, trace=trace)
+        lowered = lower(self.program, self.layout, build)
+        if trace:
+            self.conditions = lowered.conditions
+        return compile_ir(lowered)
+
+    def build(self, *, probe: bool = False, trace: bool = False) -> bpf.Program:
+        """A build, loaded; made when it is first asked for. Raises UnsupportedProgram, of a program that the kernel
+        refuses too, naming the construct that it stopped at."""
+        key = (probe, trace)
+        if key not in self._builds:
+            compiled = self.compile(probe=probe, trace=trace)
+            try:
+                self._builds[key] = bpf.load_program(
+                    compiled.instructions, name=_kernel_name(self.program.name), frags=True
+                )
+            except bpf.VerifierError as error:
+                raise UnsupportedProgram(_refusal(compiled, error)) from error
+        return self._builds[key]
+
+    def probe(self, port: int, frame: bytes, now: int, *, trace: bool) -> tuple[int, bytes] | None:
+        """Runs a frame that arrives on `port` at `now`: the egress port and the frame as it leaves, or None if it is
+        dropped. Raises OSError, ValueError for a frame longer than 64 KiB."""
+        length = len(frame)
+        padding = max(_SHORTEST - length, 0)
+        metadata = _METADATA.pack(port, now, length)
+        run = self.build(probe=True, trace=trace).test_run(frame + bytes(padding), metadata=metadata)
+        if not run.result & SENT:
+            return None
+        return run.result & (SENT - 1), run.frame[: len(run.frame) - padding]
+
+    def close(self) -> None:
+        """Closes what is this process's; what runs on ports or is pinned stays."""
+        for program in self._builds.values():
+            program.close()
+        self.ring.close()
+        self.memory.close()
+        self.events.close()
+        self.arena.close()
+
+
+def _kernel_name(name: str) -> str:
+    """What `bpftool prog` shows: of a path, the file's stem, as far as the kernel has room for it."""
+    return re.sub(r"\W", "_", PurePath(name).stem)[:15] or "program"
+
+
+def _refusal(compiled: Compiled, error: bpf.VerifierError) -> str:
+    origins = compiled.origins()
+    known = error.instruction is not None and error.instruction < len(origins)
+    where = f" at {origins[error.instruction]}" if known and error.instruction is not None else ""
+    log.debug("verifier's log", log=error.log[-4000:])
+    return f"the kernel's verifier refuses it{where}: {error}"
