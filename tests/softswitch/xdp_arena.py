@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from hvchannel_softswitch.engine import ActionCall, Exact, Lpm, Match, Optional, Range, Ternary
 from hvchannel_softswitch.entry_checks import prefix_mask
-from hvchannel_softswitch.model import Action, MatchKind, Param, Program, Table, TableKey
+from hvchannel_softswitch.model import Action, MatchKind, Param, Program, Table, TableKey, load
 from hvchannel_softswitch.model.expressions import Const
 from hvchannel_softswitch.model.program import Counter, Meter, MeterUnit, NextByAction
 from hvchannel_softswitch.xdp.arena import Arena
@@ -243,6 +245,12 @@ class Graces:
 
 ANSWER = Action("answer", 1, (Param("value", 32),), ())
 WIDE = Action("wide", 2, (Param("big", 100), Param("flag", 1)), ())
+
+
+@cache
+def base_program() -> Program:
+    """A whole program, for `program_of`."""
+    return load((Path(__file__).parent / "programs" / "lookup.json").read_bytes())
 
 
 def table_of(
