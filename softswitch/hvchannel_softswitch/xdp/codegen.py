@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
 import llvmlite.binding as llvm
 
 from hvchannel_softswitch.model import UnsupportedProgram
+from hvchannel_softswitch.model.program import Conditional
+from hvchannel_softswitch.xdp.lower.kernel import PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, MapRef
 from hvchannel_softswitch.xdp.lower.program import Lowered
 
 _CPU = "v3"
@@ -18,14 +21,17 @@ _CPU = "v3"
 
 _SECTION = b"xdp"
 _STACK = 512
+_LOAD_WIDE = 0x18
+_IMMEDIATE = struct.Struct("<i")
 _ELF_SECTION = struct.Struct("<IIQQQQIIQQ")
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """Instructions of 8 bytes each."""
+    """Instructions of 8 bytes each. `conditions`: see `Lowered`."""
 
     instructions: bytes
+    conditions: tuple[Conditional, ...]
     _module: llvm.ModuleRef
     _texts: list[str]
 
@@ -41,6 +47,17 @@ class Compiled:
     def origins(self) -> tuple[str, ...]:
         """What each instruction comes from."""
         return _origins(self.assembly(), self._texts)
+
+
+def linked(instructions: bytes, descriptors: Mapping[MapRef, int]) -> bytes:
+    """The instructions with the maps' descriptors in their places."""
+    code = bytearray(instructions)
+    for offset in range(0, len(code), 8):
+        source = code[offset + 1] >> 4
+        if code[offset] == _LOAD_WIDE and source in (PSEUDO_MAP_FD, PSEUDO_MAP_VALUE):
+            (which,) = _IMMEDIATE.unpack_from(code, offset + 4)
+            _IMMEDIATE.pack_into(code, offset + 4, descriptors[MapRef(which)])
+    return bytes(code)
 
 
 @cache
@@ -64,7 +81,7 @@ def compile_ir(lowered: Lowered) -> Compiled:
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
     instructions = _section(machine.emit_object(module))
-    compiled = Compiled(instructions, module, lowered.notes.texts)
+    compiled = Compiled(instructions, lowered.conditions, module, lowered.notes.texts)
     if compiled.stack > _STACK:
         raise UnsupportedProgram(
             f"the program needs {compiled.stack} bytes of stack; eBPF has {_STACK} (fewer live variables would do)"

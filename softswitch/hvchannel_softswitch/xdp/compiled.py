@@ -7,6 +7,7 @@ process (a probe: for PacketOut, tests and STF), and of each one that traces. Al
 
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
 from dataclasses import dataclass
@@ -18,10 +19,10 @@ from hvchannel_softswitch import bpf
 from hvchannel_softswitch.bpf import MapFlag, MapKind
 from hvchannel_softswitch.model import Program, UnsupportedProgram
 from hvchannel_softswitch.model.program import Conditional
-from hvchannel_softswitch.xdp.codegen import Compiled, compile_ir
+from hvchannel_softswitch.xdp.codegen import Compiled, compile_ir, linked
 from hvchannel_softswitch.xdp.layout import Layout, lay_out
 from hvchannel_softswitch.xdp.lower import Build, lower
-from hvchannel_softswitch.xdp.lower.frame import Maps
+from hvchannel_softswitch.xdp.lower.kernel import MapRef
 from hvchannel_softswitch.xdp.lower.program import SENT
 
 RING_BYTES = 4 << 20
@@ -31,13 +32,15 @@ _METADATA = struct.Struct("<QQQ")
 _SHORTEST = 14
 """Bytes; the kernel runs no frame that is shorter."""
 _NO_MAP = -1
+_CACHED = 8
+"""Builds that are kept, the latest."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class PortMaps:
-    """The maps of the ports that a program is to run on; see `lower.frame.Maps`."""
+    """The maps of the ports that a program is to run on; see `lower.kernel.MapRef`."""
 
     near: int
     far: int
@@ -58,12 +61,10 @@ class CompiledProgram:
         port_maps: PortMaps,
         drop_port: int,
         cpu_port: int | None,
-        started: int,
         arena: bpf.Map | None = None,
         events: bpf.Map | None = None,
     ) -> None:
-        """`started`: nanoseconds of CLOCK_MONOTONIC, where the program's timestamps begin. `arena` and `events`: those of
-        a process before this one. Nothing is compiled yet. Raises OSError."""
+        """`arena` and `events`: those of a process before this one. Nothing is compiled yet. Raises OSError."""
         self.program = program
         self.layout: Layout = lay_out(program, bpf.possible_cpus())
         self.arena = arena or bpf.create_map(
@@ -74,17 +75,23 @@ class CompiledProgram:
         self.ring = bpf.RingBuffer(self.events)
         self.conditions: tuple[Conditional, ...] = ()
         """As a trace numbers them; there once a build that traces has been made."""
-        self._maps = Maps(self.arena.fd, self.events.fd, port_maps.near, port_maps.far, port_maps.devices)
-        self._drop_port, self._cpu_port, self._started = drop_port, cpu_port, started
+        self._descriptors = {
+            MapRef.ARENA: self.arena.fd,
+            MapRef.EVENTS: self.events.fd,
+            MapRef.NEAR: port_maps.near,
+            MapRef.FAR: port_maps.far,
+            MapRef.DEVICES: port_maps.devices,
+        }
+        self._drop_port, self._cpu_port = drop_port, cpu_port
         self._builds: dict[tuple[bool, bool], bpf.Program] = {}
 
     def compile(self, *, probe: bool, trace: bool) -> Compiled:
-        """The instructions of a build. Raises UnsupportedProgram."""
-        build = Build(self._maps, self._drop_port, self._cpu_port, self._started, probe=probe, trace=trace)
-        lowered = lower(self.program, self.layout, build)
+        """The instructions of a build, without its maps. Raises UnsupportedProgram."""
+        build = Build(self._drop_port, self._cpu_port, probe=probe, trace=trace)
+        compiled = _compiled(self.program, self.layout, build)
         if trace:
-            self.conditions = lowered.conditions
-        return compile_ir(lowered)
+            self.conditions = compiled.conditions
+        return compiled
 
     def build(self, *, probe: bool = False, trace: bool = False) -> bpf.Program:
         """A build, loaded; made when it is first asked for. Raises UnsupportedProgram, of a program that the kernel
@@ -94,7 +101,9 @@ class CompiledProgram:
             compiled = self.compile(probe=probe, trace=trace)
             try:
                 self._builds[key] = bpf.load_program(
-                    compiled.instructions, name=_kernel_name(self.program.name), frags=True
+                    linked(compiled.instructions, self._descriptors),
+                    name=_kernel_name(self.program.name),
+                    frags=True,
                 )
             except bpf.VerifierError as error:
                 raise UnsupportedProgram(_refusal(compiled, error)) from error
@@ -119,6 +128,19 @@ class CompiledProgram:
         self.memory.close()
         self.events.close()
         self.arena.close()
+
+
+_cache: dict[bytes, Compiled] = {}
+
+
+def _compiled(program: Program, layout: Layout, build: Build) -> Compiled:
+    """A program is often set again as it was, by a controller that restarts or a test that begins afresh."""
+    key = hashlib.sha256(repr((program, layout.cpu_count, build)).encode()).digest()
+    found = _cache.pop(key, None) or compile_ir(lower(program, layout, build))
+    _cache[key] = found
+    while len(_cache) > _CACHED:
+        del _cache[next(iter(_cache))]
+    return found
 
 
 def _kernel_name(name: str) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from hvchannel_softswitch.model import Program
 from hvchannel_softswitch.trace import Tracer
 from hvchannel_softswitch.xdp.compiled import NO_PORTS, CompiledProgram, PortMaps
 from hvchannel_softswitch.xdp.engine import XdpEngine
+from hvchannel_softswitch.xdp.layout import STARTED
 from hvchannel_softswitch.xdp.packing import Packing, packing
 from hvchannel_softswitch.xdp.reports import FRAME_WORDS, Kind, Record, parse
 from hvchannel_softswitch.xdp.tap import Tap
@@ -35,21 +37,21 @@ class CompiledEngine(XdpEngine):
         port_maps: PortMaps = NO_PORTS,
         clock: Callable[[], int] = time.monotonic_ns,
         idle: IdleSink | None = None,
-        left: tuple[bpf.Map, bpf.Map, int] | None = None,
+        left: tuple[bpf.Map, bpf.Map] | None = None,
     ) -> None:
-        """`left`: the arena, the ring buffer and the start of a process before this one, whose program runs on. Raises
+        """`left`: the arena and the ring buffer of a process before this one, whose program runs on. Raises
         UnsupportedProgram, OSError, ArenaError."""
-        arena, events, started = left if left is not None else (None, None, clock())
+        arena, events = left if left is not None else (None, None)
         self.compiled = CompiledProgram(
             program,
             port_maps=port_maps,
             drop_port=drop_port,
             cpu_port=cpu_port,
-            started=started,
             arena=arena,
             events=events,
         )
-        self.started = started
+        if left is None:
+            struct.pack_into("<Q", self.compiled.memory, STARTED, clock())
         super().__init__(
             program,
             self.compiled.layout,

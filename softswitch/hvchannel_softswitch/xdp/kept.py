@@ -15,10 +15,9 @@ _PREFIX = "run-"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """`config`: what names the program to whoever loaded it. `started`: where its timestamps begin, in nanoseconds."""
+    """`config`: what names the program to whoever loaded it."""
 
     config: bytes
-    started: int
     drop_port: int
     cpu_port: int | None
 
@@ -33,7 +32,6 @@ def keep(directory: Path, program: int, what: Kept) -> None:
     text = {
         "version": VERSION,
         "config": base64.b64encode(what.config).decode(),
-        "started": what.started,
         "drop_port": what.drop_port,
         "cpu_port": what.cpu_port,
     }
@@ -55,6 +53,6 @@ def kept(directory: Path, program: int) -> Kept | None:
         text = json.loads((directory / f"{_PREFIX}{program}.json").read_text())
         if text["version"] != VERSION:
             return None
-        return Kept(base64.b64decode(text["config"]), text["started"], text["drop_port"], text["cpu_port"])
+        return Kept(base64.b64decode(text["config"]), text["drop_port"], text["cpu_port"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -5,6 +5,8 @@ with one element, that the eBPF program addresses directly and that this process
 Numbers are little-endian, offsets and sizes in bytes. An offset depends on the program and the number of CPUs alone, so
 that a process that finds an arena whose program still runs can read it.
 
+At STARTED: u64, CLOCK_MONOTONIC nanoseconds when the program was loaded, from which its timestamps count.
+
 **A table** with keys is a hash table with chains.
 
     header    u32 default   the entry that a miss runs; an entry like any other, in no chain
@@ -59,6 +61,8 @@ from hvchannel_softswitch.xdp.packing import WORD, WORD_MASK, Packing, packing
 
 VERSION = 2
 """Of what is said above: a process takes an arena over only if its own layout has the same. Count it up with each change."""
+
+STARTED = 0
 
 NEXT, GROUP, RANK, ACTION, FLAGS, METER, KEY = 0, 4, 8, 16, 18, 20, 24
 """Offsets in an entry."""

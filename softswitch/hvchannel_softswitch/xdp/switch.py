@@ -114,6 +114,7 @@ class XdpSwitch:
         run = self._ports.adopted
         assert run is not None
         engine = self._make(program, left)
+        self._ports.run(run.program, run.maps)  # ports that the other process had not come to yet
         self._take_charge(engine)
         log.info("took over the tables of the running program")
         return engine
@@ -140,7 +141,7 @@ class XdpSwitch:
             port_maps=PortMaps(ingress.near.fd, ingress.far.fd, self._ports.devmap.fd),
             clock=self._clock,
             idle=self._idle,
-            left=None if left is None or run is None else (run.maps[_ARENA], run.maps[_EVENTS], left.started),
+            left=None if left is None or run is None else (run.maps[_ARENA], run.maps[_EVENTS]),
         )
 
     def _run(self, engine: CompiledEngine) -> None:
@@ -149,7 +150,7 @@ class XdpSwitch:
             keep(
                 self._pinned.directory,
                 build.info.id,
-                Kept(self._config, engine.started, self.drop_port, self.cpu_port),
+                Kept(self._config, self.drop_port, self.cpu_port),
             )
         self._ports.run(build, {_ARENA: engine.compiled.arena, _EVENTS: engine.compiled.events})
         if self._pinned is not None:

@@ -14,7 +14,7 @@ from hvchannel_softswitch.model.program import Conditional
 from hvchannel_softswitch.xdp import layout
 from hvchannel_softswitch.xdp.layout import TableLayout
 from hvchannel_softswitch.xdp.lower.frame import Frame
-from hvchannel_softswitch.xdp.lower.kernel import I16, I64, POINTER, i64
+from hvchannel_softswitch.xdp.lower.kernel import I16, I64, POINTER, MapRef, i64
 from hvchannel_softswitch.xdp.lower.lookup import Found
 from hvchannel_softswitch.xdp.packing import Packing
 from hvchannel_softswitch.xdp.reports import FRAME_WORDS, HEAD_WORDS, SIZES, Kind
@@ -32,7 +32,7 @@ class Events:
     def words(self, kind: Kind, words: Sequence[ir.Value]) -> None:
         """A record without a frame."""
         f = self._f
-        record = f.kernel.reserve(f.maps.events, 8 * (HEAD_WORDS + len(words)))
+        record = f.kernel.reserve(MapRef.EVENTS, 8 * (HEAD_WORDS + len(words)))
         with f.when(self._got(record)):
             self._fill(record, kind, i64(0), words)
             f.kernel.submit(record)
@@ -57,7 +57,7 @@ class Events:
     def _sized(self, kind: Kind, words: Sequence[ir.Value], length: ir.Value, size: int) -> None:
         f, b = self._f, self._b
         start = 8 * (HEAD_WORDS + len(words))
-        record = f.kernel.reserve(f.maps.events, start + size)
+        record = f.kernel.reserve(MapRef.EVENTS, start + size)
         with f.when(self._got(record)):
             self._fill(record, kind, length, words)
             bounded = self._bounded(length, size)

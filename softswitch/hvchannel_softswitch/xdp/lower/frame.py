@@ -5,31 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from llvmlite import ir
 
 from hvchannel_softswitch.model import Program
 from hvchannel_softswitch.xdp.layout import Layout
-from hvchannel_softswitch.xdp.lower.kernel import I8, I32, I64, POINTER, Kernel, i64
+from hvchannel_softswitch.xdp.lower.kernel import I8, I32, I64, POINTER, Kernel, MapRef, i64
 from hvchannel_softswitch.xdp.packing import Packing
 
 ENTRY = "packet"
 """The function's name."""
 
 _DATA, _DATA_END, _DATA_META, _INGRESS_IFINDEX = 0, 4, 8, 12
-
-
-@dataclass(frozen=True, slots=True)
-class Maps:
-    """Descriptors of the maps that the program uses. `near` and `far` lead from an interface's index to its port (see
-    `ingress`), `devices` from a port to its interface."""
-
-    arena: int
-    events: int
-    near: int
-    far: int
-    devices: int
 
 
 class _VolatileLoad(ir.LoadInstr):  # type: ignore[misc] # llvmlite has no types
@@ -44,10 +31,9 @@ class _VolatileLoad(ir.LoadInstr):  # type: ignore[misc] # llvmlite has no types
 class Frame:
     """Everything about one function. Variables are stack slots that LLVM turns into registers."""
 
-    def __init__(self, program: Program, layout: Layout, maps: Maps) -> None:
+    def __init__(self, program: Program, layout: Layout) -> None:
         self.program = program
         self.layout = layout
-        self.maps = maps
         self.module = ir.Module(program.name)
         self.module.triple = "bpfel"
         self.function = ir.Function(self.module, ir.FunctionType(I32, [POINTER]), ENTRY)
@@ -127,7 +113,7 @@ class Frame:
 
     def arena(self, offset: ir.Value | int = 0) -> ir.Value:
         """An address in the arena."""
-        return self.at(self.kernel.map_value(self.maps.arena), offset)
+        return self.at(self.kernel.map_value(MapRef.ARENA), offset)
 
     def widen(self, value: ir.Value) -> ir.Value:
         """As 64 bits, unsigned."""

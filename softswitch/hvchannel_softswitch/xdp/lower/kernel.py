@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 from llvmlite import ir
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
@@ -22,8 +24,8 @@ _RINGBUF_SUBMIT = 132
 _XDP_GET_BUFF_LEN = 188
 _XDP_LOAD_BYTES = 189
 
-_PSEUDO_MAP_FD = 1
-_PSEUDO_MAP_VALUE = 2
+PSEUDO_MAP_FD = 1
+PSEUDO_MAP_VALUE = 2
 
 
 def i64(value: int) -> ir.Constant:
@@ -34,6 +36,18 @@ def i64(value: int) -> ir.Constant:
 def i32(value: int) -> ir.Constant:
     """A 32 bit constant."""
     return ir.Constant(I32, value)
+
+
+class MapRef(IntEnum):
+    """The maps of a program. In compiled code these numbers stand where descriptors will (see `codegen.linked`)."""
+
+    ARENA = 1
+    EVENTS = 2
+    NEAR = 3
+    """From an interface's index to its port; see `ingress`."""
+    FAR = 4
+    DEVICES = 5
+    """From a port to its interface."""
 
 
 class Kernel:
@@ -48,17 +62,17 @@ class Kernel:
         pointer = self._b.inttoptr(i64(helper), function.as_pointer())
         return self._b.call(pointer, arguments)
 
-    def map(self, fd: int) -> ir.Value:
+    def map(self, which: MapRef) -> ir.Value:
         """A map, as helpers take it."""
-        return self._b.inttoptr(self._b.call(self._pseudo, [i64(_PSEUDO_MAP_FD), i64(fd)]), POINTER)
+        return self._b.inttoptr(self._b.call(self._pseudo, [i64(PSEUDO_MAP_FD), i64(which)]), POINTER)
 
-    def map_value(self, fd: int) -> ir.Value:
+    def map_value(self, which: MapRef) -> ir.Value:
         """The address of the value of a map that has one element."""
-        return self._b.inttoptr(self._b.call(self._pseudo, [i64(_PSEUDO_MAP_VALUE), i64(fd)]), POINTER)
+        return self._b.inttoptr(self._b.call(self._pseudo, [i64(PSEUDO_MAP_VALUE), i64(which)]), POINTER)
 
-    def lookup(self, fd: int, key: ir.Value) -> ir.Value:
+    def lookup(self, which: MapRef, key: ir.Value) -> ir.Value:
         """The address of an element's value, or null."""
-        return self._call(_MAP_LOOKUP, POINTER, self.map(fd), key)
+        return self._call(_MAP_LOOKUP, POINTER, self.map(which), key)
 
     def now(self) -> ir.Value:
         """CLOCK_MONOTONIC in nanoseconds."""
@@ -80,13 +94,13 @@ class Kernel:
         """Moves the frame's end; all addresses in it are void afterwards. 0: done."""
         return self._call(_XDP_ADJUST_TAIL, I64, context, delta)
 
-    def redirect(self, fd: int, port: ir.Value, otherwise: int) -> ir.Value:
+    def redirect(self, which: MapRef, port: ir.Value, otherwise: int) -> ir.Value:
         """XDP_REDIRECT to the device at `port` of a devmap, or `otherwise` if there is none."""
-        return self._call(_REDIRECT_MAP, I64, self.map(fd), port, i64(otherwise))
+        return self._call(_REDIRECT_MAP, I64, self.map(which), port, i64(otherwise))
 
-    def reserve(self, fd: int, size: int) -> ir.Value:
+    def reserve(self, which: MapRef, size: int) -> ir.Value:
         """Room for a record in a ring buffer, or null."""
-        return self._call(_RINGBUF_RESERVE, POINTER, self.map(fd), i64(size), i64(0))
+        return self._call(_RINGBUF_RESERVE, POINTER, self.map(which), i64(size), i64(0))
 
     def submit(self, record: ir.Value) -> None:
         """Hands a reserved record over."""

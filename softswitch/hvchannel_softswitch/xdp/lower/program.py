@@ -12,11 +12,12 @@ from llvmlite import ir
 from hvchannel_softswitch.model import Program, UnsupportedProgram
 from hvchannel_softswitch.model import statements as st
 from hvchannel_softswitch.model.program import Checksum, Conditional
+from hvchannel_softswitch.xdp import layout
 from hvchannel_softswitch.xdp.ingress import NEAR, NO_PORT
 from hvchannel_softswitch.xdp.layout import Layout
 from hvchannel_softswitch.xdp.lower.deparser import Deparser
 from hvchannel_softswitch.xdp.lower.events import Events, Trace
-from hvchannel_softswitch.xdp.lower.frame import Frame, Maps, resized
+from hvchannel_softswitch.xdp.lower.frame import Frame, resized
 from hvchannel_softswitch.xdp.lower.kernel import (
     I1,
     I8,
@@ -24,6 +25,7 @@ from hvchannel_softswitch.xdp.lower.kernel import (
     I64,
     XDP_ABORTED,
     XDP_DROP,
+    MapRef,
     i32,
     i64,
 )
@@ -49,13 +51,10 @@ that is shorter than an Ethernet header, so those are padded."""
 @dataclass(frozen=True, slots=True)
 class Build:
     """What to compile. `probe`: to be run on single frames, each with its port and time in front of it, and whose result
-    says where the frame goes, instead of on a port. `trace`: tells each packet's way. `started`: nanoseconds, where the
-    program's timestamps begin."""
+    says where the frame goes, instead of on a port. `trace`: tells each packet's way."""
 
-    maps: Maps
     drop_port: int
     cpu_port: int | None
-    started: int
     probe: bool = False
     trace: bool = False
 
@@ -69,14 +68,14 @@ class Lowered:
     conditions: tuple[Conditional, ...]
 
 
-def lower(program: Program, layout: Layout, build: Build) -> Lowered:
+def lower(program: Program, place: Layout, build: Build) -> Lowered:
     """Raises UnsupportedProgram, naming the construct that is not in this engine's subset."""
-    return _Lowering(program, layout, build).lowered()
+    return _Lowering(program, place, build).lowered()
 
 
 class _Lowering:
-    def __init__(self, program: Program, layout: Layout, build: Build) -> None:
-        f = self._f = Frame(program, layout, build.maps)
+    def __init__(self, program: Program, place: Layout, build: Build) -> None:
+        f = self._f = Frame(program, place)
         self._b = f.b
         self._build = build
         self._program = program
@@ -159,7 +158,7 @@ class _Lowering:
 
     def _arrive(self) -> None:
         """The port and the time."""
-        f, b, maps = self._f, self._b, self._build.maps
+        f, b = self._f, self._b
         if self._build.probe:
             start = f.metadata_start()
             f.load_bounds()
@@ -178,9 +177,9 @@ class _Lowering:
         port = f.variable("found", I32, i32(NO_PORT))
         near, far, known = f.block("near"), f.block("far"), f.block("known")
         b.cbranch(b.icmp_unsigned("<", interface, i32(NEAR)), near, far)
-        for block, fd in ((near, maps.near), (far, maps.far)):
+        for block, which in ((near, MapRef.NEAR), (far, MapRef.FAR)):
             b.position_at_end(block)
-            found = f.kernel.lookup(fd, key)
+            found = f.kernel.lookup(which, key)
             with f.when(b.icmp_unsigned("!=", found, ir.Constant(found.type, None))):
                 b.store(f.load(found, 0, I32), port)
             b.branch(known)
@@ -207,7 +206,7 @@ class _Lowering:
         """Microseconds since the program was loaded."""
         if name in self._program.standard:
             b = self._b
-            since = b.sub(self._f.get(self._now), i64(self._build.started))
+            since = b.sub(self._f.get(self._now), self._f.load(self._f.arena(), layout.STARTED, I64))
             self._storage.set_standard(name, b.udiv(since, i64(1000)))
 
     # --- between the stages -----------------------------------------------------------------------------------------
@@ -304,7 +303,7 @@ class _Lowering:
             self._events.frame(Kind.TO_CPU, [])
             self._end(i32(XDP_DROP))
             b.position_at_end(to_port)
-        result = f.kernel.redirect(build.maps.devices, port, XDP_DROP)
+        result = f.kernel.redirect(MapRef.DEVICES, port, XDP_DROP)
         self._end(b.trunc(result, I32))
 
     def _end(self, result: ir.Value) -> None:
