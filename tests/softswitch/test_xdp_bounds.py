@@ -60,7 +60,9 @@ def test_a_chain_in_an_exact_table_has_a_bound():
     *fitting, one_more = chain
     for key in fitting:
         it.engine.insert("t", key, CALL)
-    message = f"table 't': {MAX_CHAIN} entries share this one's hash, and a look-up visits no more; run the switch"
+    message = (
+        f"table 't': {MAX_CHAIN} entries share this one's hash, and a look-up visits no more; run the switch"
+    )
     with pytest.raises(EngineError, match=message):
         it.engine.insert("t", one_more, CALL)
     assert it.keys() == fitting
