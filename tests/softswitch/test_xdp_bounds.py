@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import pytest
 from hvchannel_softswitch.engine import ActionCall, EngineError, EntryKey, Exact, Lpm, Range, Ternary
 from hvchannel_softswitch.model import MatchKind
 from hvchannel_softswitch.xdp import bounds
 from hvchannel_softswitch.xdp.engine import XdpEngine
-from hvchannel_softswitch.xdp.layout import GROUPS, MAX_CHAIN, MAX_STEPS, hash_words, lay_out
+from hvchannel_softswitch.xdp.layout import GROUPS, MAX_CHAIN, MOST_STEPS, hash_words, lay_out
 from hvchannel_softswitch.xdp.records import LAST_SERIAL
 
 from .xdp_arena import CPUS, Packets, base_program, program_of, table_of
@@ -50,10 +50,10 @@ class Bench:
 
 def test_a_chain_in_an_exact_table_has_a_bound():
     it = Bench(EXACT, 32, 1000)
-    buckets = it.layout.tables["t"].bucket_count
+    shift = it.layout.tables["t"].bucket_shift
     chains = defaultdict(list)
     for value in range(2**20):
-        chain = chains[hash_words(0, (value,)) & (buckets - 1)]
+        chain = chains[hash_words(0, (value,)) >> shift]
         chain.append(EntryKey((Exact(value),)))
         if len(chain) > MAX_CHAIN:
             break
@@ -61,7 +61,7 @@ def test_a_chain_in_an_exact_table_has_a_bound():
     for key in fitting:
         it.engine.insert("t", key, CALL)
     message = (
-        "table 't': 64 entries share this one's hash, and a look-up visits no more; run the switch with --eng"
+        f"table 't': {MAX_CHAIN} entries share this one's hash, and a look-up visits no more; run the switch"
     )
     with pytest.raises(EngineError, match=message):
         it.engine.insert("t", one_more, CALL)
@@ -69,6 +69,26 @@ def test_a_chain_in_an_exact_table_has_a_bound():
     assert it.packets.look_up((fitting[-1].matches[0].value,)).args == (7,)
     it.engine.delete("t", fitting[10])
     it.engine.insert("t", one_more, CALL)
+
+
+@pytest.mark.parametrize(
+    ("widths", "keys"),
+    [
+        ((48, 9), [(0x0200C0A80001, port) for port in range(512)]),
+        ((24, 32), [(tenant << 8, 0xA9FE0000 + host) for tenant in range(64) for host in range(8)]),
+        ((128,), [((0x20010DB8 << 96) + (subnet << 64),) for subnet in range(512)]),
+        ((32,), [(0x0A000000 + host,) for host in range(512)]),
+        ((64,), [(1 << bit,) for bit in range(64)]),
+    ],
+)
+def test_keys_that_differ_anywhere_spread(widths, keys):
+    """Each bit of a key counts for its bucket, the uppermost of a word too."""
+    here = lay_out(
+        program_of(base_program(), table_of((EXACT,) * len(widths), widths, size=512)), CPUS
+    ).tables["t"]
+    buckets = Counter(hash_words(0, here.key.pack(values)) >> here.bucket_shift for values in keys)
+    assert max(buckets) < here.bucket_count
+    assert max(buckets.values()) <= 8
 
 
 def test_groups_have_a_bound():
@@ -91,7 +111,7 @@ def test_groups_have_a_bound():
     before = it.keys()
     it.engine.flush()
     longest = max(len(chain) for chain in _chains(it).values())
-    assert len(before) * (1 + longest) <= MAX_STEPS < (len(before) + 1) * (2 + longest)
+    assert len(before) * (1 + longest) <= MOST_STEPS < (len(before) + 1) * (2 + longest)
     # With less to look at there is room again.
     it.engine.delete("t", before[0])
     it.engine.delete("t", before[1])
@@ -124,20 +144,20 @@ def test_there_is_room_for_so_many_groups_only(monkeypatch):
 
 def test_ranges_of_one_chain_have_a_bound():
     it = Bench(RANGE, 16, 1000)
-    keys = [EntryKey((Range(number, number + 5),), 1) for number in range(MAX_STEPS)]
+    keys = [EntryKey((Range(number, number + 5),), 1) for number in range(MOST_STEPS)]
     for key in keys[:-1]:
         it.engine.insert("t", key, CALL)
     with pytest.raises(
-        EngineError, match=f"up to {MAX_STEPS} entries of one hash, a look-up could take 513 steps"
+        EngineError, match=f"up to {MOST_STEPS} entries of one hash, a look-up could take 513 steps"
     ):
         it.engine.insert("t", keys[-1], CALL)
     it.engine.flush()
-    assert it.packets.look_up((MAX_STEPS + 3,)).args == (7,)
+    assert it.packets.look_up((MOST_STEPS + 3,)).args == (7,)
 
 
 def test_a_deletion_makes_room_in_the_bound():
     it = Bench(RANGE, 16, 1000)
-    keys = [EntryKey((Range(number, number),), 1) for number in range(MAX_STEPS)]
+    keys = [EntryKey((Range(number, number),), 1) for number in range(MOST_STEPS)]
     for key in keys[:-1]:
         it.engine.insert("t", key, CALL)
     it.engine.delete("t", keys[0])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import inspect
+import mmap
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,11 @@ from hvchannel_softswitch.engine import (
 from hvchannel_softswitch.interpreter import Interpreter
 from hvchannel_softswitch.xdp.arena import Arena, ArenaError
 from hvchannel_softswitch.xdp.engine import XdpEngine
-from hvchannel_softswitch.xdp.layout import lay_out
+from hvchannel_softswitch.xdp.layout import OWN_ENTRIES, lay_out
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .xdp_arena import CPUS, match_of
+from .xdp_arena import CPUS, Packets, match_of
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = {
@@ -190,9 +191,9 @@ def test_value_sets_groups_and_sessions_answer_alike():
     assert len(changes) == before + 5
 
 
-def test_it_has_all_that_an_engine_has_but_process():
+def test_it_has_all_that_an_engine_has_but_frames():
     for name, member in vars(Engine).items():
-        if name.startswith("_") or name == "process":
+        if name.startswith("_") or name in ("process", "close"):
             continue
         assert hasattr(XdpEngine, name), name
         if inspect.isfunction(member):
@@ -237,3 +238,27 @@ def test_a_priority_that_a_rank_cannot_hold_is_refused():
     call = PROGRAMS["kinds"].tables["ingress.ternary_table"].default_action
     with pytest.raises(EngineError, match="priority 4294967296 is not valid"):
         engine.insert("ingress.ternary_table", key, call)
+
+
+def test_the_programs_own_entries_are_where_the_compiled_program_expects_them():
+    program = PROGRAMS["host_vswitch"]
+    layout = lay_out(program, CPUS)
+    memory = bytearray(layout.size)
+    engine = XdpEngine(program, layout, memory, clock=lambda: 0, synchronize=lambda: None)
+    with_entries = [table for table in program.tables.values() if table.entries]
+    assert with_entries
+    for table in with_entries:
+        packets = Packets(layout, table.name, memory)
+        assert packets.number(layout.tables[table.name].header, 4) == 1
+        for slot, entry in enumerate(table.entries, OWN_ENTRIES):
+            assert engine.key_at(table.name, slot) == entry.key
+
+
+def test_a_released_engine_lets_go_of_its_memory():
+    program = PROGRAMS["kinds"]
+    layout = lay_out(program, CPUS)
+    with mmap.mmap(-1, layout.size) as memory:
+        engine = XdpEngine(program, layout, memory, clock=lambda: 0, synchronize=lambda: None)
+        with pytest.raises(BufferError):
+            memory.close()
+        engine.release()
