@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import pytest
 from hvchannel_softswitch.engine import ActionCall, EngineError, EntryKey, Exact, Lpm, Range, Ternary
@@ -22,9 +23,11 @@ EXACT, LPM, TERNARY, RANGE = MatchKind.EXACT, MatchKind.LPM, MatchKind.TERNARY, 
 class Bench:
     """An engine with one table."""
 
-    def __init__(self, kind, width, size):
+    def __init__(self, kind, width, size, max_steps=MOST_STEPS):
         self.program = program_of(base_program(), table_of((kind,), (width,), size=size))
-        self.layout = lay_out(self.program, CPUS)
+        layout = lay_out(self.program, CPUS)
+        tables = {"t": replace(layout.tables["t"], max_steps=max_steps)}
+        self.layout = replace(layout, tables=tables)
         self.memory = bytearray(self.layout.size)
         self.packets = Packets(self.layout, "t", self.memory)
         self.periods = 0
@@ -117,6 +120,36 @@ def test_groups_have_a_bound():
     it.engine.delete("t", before[1])
     it.engine.flush()
     it.engine.insert("t", before[0], CALL)
+
+
+def test_a_new_group_counts_with_the_longest_chain_of_all():
+    it = Bench(TERNARY, 8, 100, max_steps=11)
+    for priority in (1, 2, 3):
+        it.engine.insert("t", EntryKey((Ternary(0, 0),), priority), CALL)
+    it.engine.insert("t", EntryKey((Ternary(0, 1),), 1), CALL)
+    with pytest.raises(
+        EngineError, match="with 3 different masks or prefix lengths, and up to 3 entries of one hash"
+    ):
+        it.engine.insert("t", EntryKey((Ternary(0, 2),), 1), CALL)
+    it.engine.delete("t", EntryKey((Ternary(0, 0),), 2))
+    it.engine.insert("t", EntryKey((Ternary(0, 2),), 1), CALL)
+
+
+def test_groups_without_entries_make_room_when_it_is_needed():
+    it = Bench(TERNARY, 8, 100, max_steps=8)
+    masks = (1, 2, 3, 4)
+    for mask in masks:
+        it.engine.insert("t", EntryKey((Ternary(0, mask),), 1), CALL)
+    it.engine.flush()
+    assert len(it.list_in_force()) == 4
+    for mask in masks[1:]:
+        it.engine.delete("t", EntryKey((Ternary(0, mask),), 1))
+    it.engine.flush()
+    assert len(it.list_in_force()) == 4
+    assert it.periods == 0
+    it.engine.insert("t", EntryKey((Ternary(0, 1),), 2), CALL)
+    assert len(it.list_in_force()) == 1, "with four, packets could take 12 steps"
+    assert it.periods == 1
 
 
 def _chains(it):
