@@ -30,8 +30,8 @@ At STARTED: u64, CLOCK_MONOTONIC nanoseconds when the program was loaded, from w
     lists     two lists of GROUPS records, best rank first (tables whose keys are not all exact):
               u64 mask[]  u64 top (no entry of the group has a larger rank)  u64 group
 
-A table without keys has a header and entries only. The program's own default action is entry 1, its own entries are 2, 3,
-... in their order.
+A table without keys has a header and entries only. The program's own default action is entry 1, its own entries are
+2, 3, ... in their order.
 
 **Whole or not at all.** A record is written before anything leads to it: an aligned u32 in a bucket, a `next`, the
 header is what publishes it. A record that nothing leads to any more is kept as it is until no run of the program can
@@ -60,7 +60,8 @@ from hvchannel_softswitch.model import MatchKind, Program, Table
 from hvchannel_softswitch.xdp.packing import WORD, WORD_MASK, Packing, packing
 
 VERSION = 2
-"""Of what is said above: a process takes an arena over only if its own layout has the same. Count it up with each change."""
+"""Of what is said above: a process takes an arena over only if its own layout has the same. Count it up with each
+change."""
 
 STARTED = 0
 
