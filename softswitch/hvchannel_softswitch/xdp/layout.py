@@ -84,8 +84,8 @@ MAX_CHAIN = 16
 """Entries in the longest chain of a table of exact keys."""
 
 STEPS_OF_ALL, FEWEST_STEPS, MOST_STEPS = 1024, 128, 512
-"""Groups, and entries in their longest chains, that look-ups in all other tables may visit together, and the least and the
-most that one may: the kernel's verifier walks them all (see `TableLayout.max_steps`)."""
+"""Groups, and entries in their longest chains, that look-ups in all other tables may visit together, and the least
+and the most that one may: the kernel's verifier walks them all (see `TableLayout.max_steps`)."""
 
 METER_LOCK, METER_LAST, METER_COMMITTED, METER_PEAK, METER_CIR, METER_PIR = 0, 8, 16, 24, 32, 40
 METER_COMMITTED_BURST, METER_PEAK_BURST, METER_COMMITTED_FILL, METER_PEAK_FILL, METER_SIZE = (
@@ -126,8 +126,8 @@ HASH_MULTIPLIER, HASH_SHIFT = _MULTIPLIER, 32
 
 @dataclass(frozen=True, slots=True)
 class TableLayout:
-    """A table's place. `max_steps`: how many groups and entries one look-up may visit, of a table whose keys are not all
-    exact. `slots` (entries, a power of two) exceeds the table's size: a replaced entry's slot is not free
+    """A table's place. `max_steps`: how many groups and entries one look-up may visit, of a table whose keys are not
+    all exact. `slots` (entries, a power of two) exceeds the table's size: a replaced entry's slot is not free
     at once. `meter_pool` is the offset of its direct meter's records, of which there are as many as slots."""
 
     table: Table
