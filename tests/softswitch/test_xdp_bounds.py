@@ -7,7 +7,16 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 
 import pytest
-from hvchannel_softswitch.engine import ActionCall, EngineError, EntryKey, Exact, Lpm, Range, Ternary
+from hvchannel_softswitch.engine import (
+    ActionCall,
+    CounterData,
+    EngineError,
+    EntryKey,
+    Exact,
+    Lpm,
+    Range,
+    Ternary,
+)
 from hvchannel_softswitch.model import MatchKind
 from hvchannel_softswitch.xdp import bounds
 from hvchannel_softswitch.xdp.engine import XdpEngine
@@ -245,6 +254,18 @@ def test_an_entry_of_new_masks_is_seen_from_the_flush_on():
     assert it.packets.look_up((3,)).args == (3,)
 
 
+def test_an_entry_above_all_others_of_its_masks_is_found():
+    """Look-ups leave out groups that cannot have a better entry."""
+    it = Bench(TERNARY, 8, 100)
+    it.engine.insert("t", EntryKey((Ternary(1, 1),), 5), ActionCall("answer", (1,)))
+    it.engine.insert("t", EntryKey((Ternary(2, 2),), 4), ActionCall("answer", (2,)))
+    it.engine.flush()
+    assert it.packets.look_up((3,)).args == (1,)
+    it.engine.insert("t", EntryKey((Ternary(2, 2),), 6), ActionCall("answer", (3,)))
+    it.engine.flush()
+    assert it.packets.look_up((3,)).args == (3,)
+
+
 @pytest.mark.parametrize(
     ("kind", "matches"),
     [
@@ -264,3 +285,17 @@ def test_serials_may_run_out(kind, matches):
     assert it.keys() == keys
     assert it.live.serial == 6
     assert it.packets.look_up((0,)).args == (7,), "the oldest still wins"
+
+
+def test_counters_outlive_new_serials_and_then_the_process():
+    it = Bench(EXACT, 8, 100)
+    keys = [EntryKey((Exact(number),)) for number in range(3)]
+    for key in keys[:2]:
+        it.engine.insert("t", key, CALL)
+    it.packets.count(it.packets.look_up((0,)).slot, 0, 60)
+    it.engine.modify("t", keys[0], ActionCall("answer", (8,)))
+    it.live.serial = LAST_SERIAL - 1
+    it.engine.insert("t", keys[2], CALL)
+    heir = XdpEngine.adopt(it.program, it.layout, it.memory, clock=lambda: 0, synchronize=it.synchronize)
+    assert [entry.key for entry in heir.entries("t")] == keys
+    assert heir.read_direct_counter("t", keys[0]) == CounterData(1, 60)
