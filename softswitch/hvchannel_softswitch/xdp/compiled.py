@@ -143,6 +143,11 @@ def _compiled(program: Program, layout: Layout, build: Build) -> Compiled:
     return found
 
 
+def forget_builds() -> None:
+    """What is built next is compiled anew."""
+    _cache.clear()
+
+
 def _kernel_name(name: str) -> str:
     """What `bpftool prog` shows: of a path, the file's stem, as far as the kernel has room for it."""
     return re.sub(r"\W", "_", PurePath(name).stem)[:15] or "program"

@@ -286,7 +286,8 @@ class XdpEngine:
     def time_since_last_hit(self, table: str, key: EntryKey) -> int:
         """See Engine. Raises EngineError for a table without idle timeouts."""
         times, slot = self._timed(table, key)
-        return self._clock() - times.last_hit(slot)
+        hit = times.last_hit(slot)  # before the clock: packets come meanwhile
+        return self._clock() - hit
 
     @property
     def has_timeouts(self) -> bool:

@@ -11,8 +11,8 @@ At STARTED: u64, CLOCK_MONOTONIC nanoseconds when the program was loaded, from w
 
     header    u32 default   the entry that a miss runs; an entry like any other, in no chain
               u32 groups    mask groups in force: (count << 1) | which of the two lists
-    buckets   u32[]         the first entry of each chain, by `hash_words(group, key words & the group's mask words) &
-                            (buckets - 1)`; 0: none. Range keys have mask 0, so that they do not pick the bucket
+    buckets   u32[]         the first entry of each chain, by `hash_words(group, key words & the group's mask words) >>
+                            bucket_shift`; 0: none. Range keys have mask 0, so that they do not pick the bucket
     entries   records of `stride`; entry 0 is none:
               +0  u32 next      in its chain; 0 ends it
               +4  u32 group     the mask group whose masked key `key` is; 0 in a table of exact keys only
@@ -30,8 +30,8 @@ At STARTED: u64, CLOCK_MONOTONIC nanoseconds when the program was loaded, from w
     lists     two lists of GROUPS records, best rank first (tables whose keys are not all exact):
               u64 mask[]  u64 top (no entry of the group has a larger rank)  u64 group
 
-A table without keys has a header and entries only. The program's own default action is entry 1, its own entries are 2, 3,
-... in their order.
+A table without keys has a header and entries only. The program's own default action is entry 1, its own entries are
+2, 3, ... in their order.
 
 **Whole or not at all.** A record is written before anything leads to it: an aligned u32 in a bucket, a `next`, the
 header is what publishes it. A record that nothing leads to any more is kept as it is until no run of the program can
@@ -57,10 +57,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hvchannel_softswitch.model import MatchKind, Program, Table
-from hvchannel_softswitch.xdp.packing import WORD_MASK, Packing, packing
+from hvchannel_softswitch.xdp.packing import WORD, WORD_MASK, Packing, packing
 
-VERSION = 1
-"""Of what is said above: a process takes an arena over only if its own layout has the same. Count it up with each change."""
+VERSION = 2
+"""Of what is said above: a process takes an arena over only if its own layout has the same. Count it up with each
+change."""
 
 STARTED = 0
 
@@ -110,7 +111,8 @@ _LINE = 64
 
 
 def hash_words(group: int, words: Sequence[int]) -> int:
-    """The hash that picks a bucket; the compiled program computes the same."""
+    """The hash that picks a bucket; the compiled program computes the same. By its uppermost bits, the only ones that
+    every bit of the last word counts for: by the lowest, all keys that differ above some bit would share a chain."""
     value = group
     for word in words:
         value = (value ^ word) * _MULTIPLIER & WORD_MASK
@@ -151,6 +153,11 @@ class TableLayout:
     def bucket_count(self) -> int:
         """A power of two."""
         return self.slots
+
+    @property
+    def bucket_shift(self) -> int:
+        """By so many bits a hash is shifted right to be the number of a bucket."""
+        return WORD + 1 - self.bucket_count.bit_length()
 
     def entry(self, slot: int) -> int:
         """The offset of an entry's record."""

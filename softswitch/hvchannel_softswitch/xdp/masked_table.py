@@ -125,7 +125,7 @@ class MaskedTable(LiveTable):
     def _bucket(self, number: int, masks: Words, words: Words) -> int:
         if self.layout.ranged:
             words = tuple([word & mask for word, mask in zip(words, masks, strict=True)])
-        return self.layout.buckets // 4 + (hash_words(number, words) & self.layout.bucket_count - 1)
+        return self.layout.buckets // 4 + (hash_words(number, words) >> self.layout.bucket_shift)
 
     def _is(self, slot: int, number: int, words: Words, highs: Words) -> bool:
         records = self.records

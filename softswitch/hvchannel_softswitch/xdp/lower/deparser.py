@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The deparser: the frame's start moves to where the headers that are sent need it, and those are written that changed or
-moved. The payload stays where it is."""
+"""The deparser: the frame's start moves to where the headers that are sent need it, and those are written that
+changed or moved. The payload stays where it is."""
 
 from __future__ import annotations
 

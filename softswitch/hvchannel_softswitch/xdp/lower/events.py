@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the program tells through the ring buffer (see `reports`): digests and frames for the CPU port always, a packet's
-whole way when it is compiled for tracing."""
+"""What the program tells through the ring buffer (see `reports`): digests and frames for the CPU port always, a
+packet's whole way when it is compiled for tracing."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Events:
         f.here(end)
 
     def _sized(self, kind: Kind, words: Sequence[ir.Value], length: ir.Value, size: int) -> None:
-        f, b = self._f, self._b
+        f = self._f
         start = 8 * (HEAD_WORDS + len(words))
         record = f.kernel.reserve(MapRef.EVENTS, start + size)
         with f.when(self._got(record)):

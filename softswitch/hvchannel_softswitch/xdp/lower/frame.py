@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The function being written, and what every stage needs of it: the builder, variables, the frame's bounds, the arena."""
+"""The function being written, and what every stage needs of it: the builder, variables, the frame's bounds, the
+arena."""
 
 from __future__ import annotations
 

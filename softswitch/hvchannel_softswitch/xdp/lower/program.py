@@ -44,14 +44,14 @@ SENT = 1 << 16
 """A probe's result for a frame that is sent: this, and the port."""
 
 PROBE_METADATA = 24
-"""Bytes in front of a probe's frame: u64 port, u64 the time in nanoseconds, u64 the frame's length: the kernel runs none
-that is shorter than an Ethernet header, so those are padded."""
+"""Bytes in front of a probe's frame: u64 port, u64 the time in nanoseconds, u64 the frame's length: the kernel runs
+none that is shorter than an Ethernet header, so those are padded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """What to compile. `probe`: to be run on single frames, each with its port and time in front of it, and whose result
-    says where the frame goes, instead of on a port. `trace`: tells each packet's way."""
+    """What to compile. `probe`: to be run on single frames, each with its port and time in front of it, and whose
+    result says where the frame goes, instead of on a port. `trace`: tells each packet's way."""
 
     drop_port: int
     cpu_port: int | None
