@@ -41,7 +41,7 @@ class Events:
         """A record with the frame as it is now, in the smallest room that it fits."""
         f, b = self._f, self._b
         assert len(words) == FRAME_WORDS[kind]
-        whole = f.kernel.frame_length(f.context)
+        whole = f.frame_length()
         longest = b.icmp_unsigned(">", whole, i64(SIZES[-1]))
         length = b.select(longest, i64(SIZES[-1]), whole)
         end = f.block("told")
