@@ -160,12 +160,11 @@ def _address(topology: Topology, number: int) -> int:
 
 def _engine_cost(engine: CompiledEngine, port: int, frames: Sequence[bytes]) -> float:
     program = engine.compiled.build(probe=True)
-    metadata = struct.Struct("<QQQ")
     now = time.monotonic_ns()
     for frame in frames:
         if engine.compiled.probe(port, frame, now, trace=False) is None:
             raise RuntimeError(f"the frame is not forwarded: {frame.hex()}")
-    return _cost(program, [(frame, metadata.pack(port, now, len(frame))) for frame in frames])
+    return _cost(program, [builds.probe_input(port, frame, now) for frame in frames])
 
 
 def _cost(program: bpf.Program, runs: Sequence[tuple[bytes, bytes]]) -> float:
