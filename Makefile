@@ -87,6 +87,10 @@ ptf: $(READY) $(PTF_READY) ## the PTF suite (ENGINE=xdp or interpreter, TARGET=b
 diff: $(READY) ## softswitch and bmv2 side by side, frame by frame (FRAMES=100000 per program)
 	@HVCHANNEL_DIFF_FRAMES=$(FRAMES) $(BIN)/pytest tests/diff --timeout 3600
 
+.PHONY: equal
+equal: $(READY) ## the two engines side by side, frame by frame (FRAMES=100000 per program)
+	@HVCHANNEL_EQUAL_FRAMES=$(FRAMES) $(BIN)/pytest tests/softswitch/test_xdp_equal_channel.py --timeout 3600
+
 .PHONY: lint
 lint: $(READY) ## ruff and mypy --strict
 	@$(BIN)/ruff check $(CODE)

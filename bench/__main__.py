@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import documents, entries, figures, switch_path
+from bench import documents, entries, figures, packet_costs, switch_path
 from bench.routes.processes import SwitchError
 
 app = typer.Typer(add_completion=False)
@@ -27,6 +27,7 @@ class Part(StrEnum):
     PATH = "path"
     DOCUMENTS = "documents"
     ENTRIES = "entries"
+    COSTS = "costs"
 
 
 @app.command(epilog="Example: make bench JSON=before.json")
@@ -50,6 +51,7 @@ def main(
         Part.PATH: ("packets through two switches", lambda: switch_path.measure(progress, rounds)),
         Part.DOCUMENTS: ("documents through the channel", documents.measure),
         Part.ENTRIES: ("table entries over P4Runtime", entries.measure),
+        Part.COSTS: ("packets and programs in the kernel", packet_costs.measure),
     }
     for name, (what, measure) in parts.items():
         if not part or name in part:

@@ -18,7 +18,7 @@ from pathlib import Path
 from hvchannel_lab.topology import Topology, plan
 from rich.console import Console
 
-from bench import goals, xdp_costs
+from bench import goals, memory
 from bench.figures import Figure
 from bench.routes import kernel, ovs, p4switches, redirects
 from bench.routes.route import Route, Unavailable
@@ -49,7 +49,7 @@ def measure(progress: Console, rounds: int = ROUNDS) -> list[Figure]:
                 turn = take(route)
                 turns[route.key].append(turn)
                 _tell(progress, f"round {number + 1} of {rounds}, {route.name}", turn)
-        return [*figures_of(routes, turns), *xdp_costs.resident_memory(routes, BMV2)]
+        return [*figures_of(routes, turns), *memory.resident_memory(routes, BMV2)]
 
 
 def _bring_up(state: Path, up: ExitStack, progress: Console) -> list[Route]:

@@ -23,8 +23,8 @@ log = structlog.get_logger(__name__)
 
 
 class ChoosingSwitch:
-    """An XdpSwitch, and a Switch beside it once some program needs one. While the latter is in charge, the kernel lets the
-    ports' frames through to it."""
+    """An XdpSwitch, and a Switch beside it once some program needs one. While the latter is in charge, the kernel
+    lets the ports' frames through to it."""
 
     def __init__(self, kernel: XdpSwitch, interpreting: Callable[[], Switch]) -> None:
         """`interpreting` makes a switch with the same ports."""

@@ -67,8 +67,8 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which packets to trace: those for which each of `fields` (a header's field as a trace names it, or "port") has its
-    value, whenever the parser extracted it. None at all: every packet."""
+    """Which packets to trace: those for which each of `fields` (a header's field as a trace names it, or "port") has
+    its value, whenever the parser extracted it. None at all: every packet."""
 
     fields: Mapping[str, int] = field(default_factory=dict)
 

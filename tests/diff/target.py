@@ -35,7 +35,8 @@ from hvchannel_lab import bmv2, network, offload
 from hvchannel_lab.capture import with_tag
 from hvchannel_lab.namespaces import command_in, inside
 
-CPU_PORT = 510
+from ..traffic.worlds import CPU_PORT
+
 WITHIN = 10.0  # seconds until something that must come counts as missing
 _NONCE = struct.Struct(">Q")
 _SOL_PACKET, _AUXDATA_OPTION, _IGNORE_OUTGOING, _VLAN_VALID, _TPID_VALID = 263, 8, 23, 1 << 4, 1 << 6

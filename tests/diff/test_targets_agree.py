@@ -17,9 +17,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from .frames import Choices, frame
-from .target import CPU_PORT, Batch, PacketOut, Target
-from .worlds import EVERYBODY, VLAN, VNI, talks, world
+from ..traffic.frames import Choices, frame
+from ..traffic.worlds import CPU_PORT, EVERYBODY, VLAN, VNI, talks
+from .target import Batch, PacketOut, Target
+from .worlds import world
 
 Start = Callable[..., tuple[Target, Target]]
 pytestmark = [pytest.mark.root, pytest.mark.diff]

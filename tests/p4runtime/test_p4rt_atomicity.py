@@ -6,6 +6,8 @@ from __future__ import annotations
 import grpc
 import pytest
 from finsy.proto import p4r
+from hvchannel_softswitch.interpreter import Interpreter
+from hvchannel_softswitch.switch import Switch
 
 _ALL = (
     "table_entry",
@@ -180,3 +182,47 @@ async def test_counters_and_meters_are_put_back(primary, kinds):
     assert await primary.read(p4r.Entity(table_entry=key)) == [p4r.Entity(table_entry=entry)]
     cells = await primary.read(p4r.Entity(counter_entry=p4r.CounterEntry(counter_id=counter.counter_id)))
     assert all(cell.counter_entry.data == p4r.CounterData() for cell in cells)
+
+
+async def test_where_frames_run_meanwhile_no_batch_is_atomic_for_them(filled, names, monkeypatch):
+    monkeypatch.setattr(Interpreter, "atomic_batches", False)
+    before = await _state(filled)
+    with pytest.raises(filled.BatchError) as caught:
+        await _write(filled, "DATAPLANE_ATOMIC", ("INSERT", _idle(names, 3)))
+    assert caught.value.code is grpc.StatusCode.UNIMPLEMENTED
+    assert caught.value.message == (
+        "DATAPLANE_ATOMIC is not supported by the engine in charge, in which frames run during a batch "
+        "(valid: CONTINUE_ON_ERROR, ROLLBACK_ON_ERROR)"
+    )
+    assert await _state(filled) == before
+    await _write(filled, "ROLLBACK_ON_ERROR", ("INSERT", _idle(names, 3)))
+    assert len(await _state(filled)) == len(before) + 1
+
+
+async def test_the_engine_is_told_of_the_end_of_each_batch(filled, names, monkeypatch):
+    flushes = []
+
+    def flush(engine):
+        flushes.append(engine)
+
+    monkeypatch.setattr(Interpreter, "flush", flush)
+    await _write(filled, "CONTINUE_ON_ERROR", ("INSERT", _idle(names, 3)), ("INSERT", _idle(names, 4)))
+    assert len(flushes) == 1
+    with pytest.raises(filled.BatchError):
+        await _write(filled, "CONTINUE_ON_ERROR", ("INSERT", _idle(names, 5)), ("INSERT", _idle(names, 5)))
+    assert len(flushes) == 2
+    with pytest.raises(filled.BatchError):
+        await _write(filled, "ROLLBACK_ON_ERROR", ("INSERT", _idle(names, 6)), ("INSERT", _idle(names, 5)))
+    assert len(flushes) == 3
+
+
+async def test_an_engine_is_told_before_it_takes_over(filled, config_of, monkeypatch):
+    """What a reconciliation carried over is in force with the pipeline's first frame."""
+    order = []
+    monkeypatch.setattr(Interpreter, "flush", lambda engine: order.append("flush"))
+    commit = Switch.commit
+    monkeypatch.setattr(
+        Switch, "commit", lambda switch, engine: (order.append("commit"), commit(switch, engine))
+    )
+    await filled.set_pipeline(config_of("entities"), "RECONCILE_AND_COMMIT")
+    assert order == ["flush", "commit"]

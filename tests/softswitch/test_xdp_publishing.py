@@ -6,11 +6,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
-from pathlib import Path
 
 import pytest
-from hvchannel_softswitch import model
 from hvchannel_softswitch.engine import EngineError, EntryKey, Exact
 from hvchannel_softswitch.xdp.engine import XdpEngine
 from hvchannel_softswitch.xdp.layout import lay_out
@@ -24,13 +21,13 @@ from .xdp_arena import (
     Graces,
     Packets,
     WatchedArena,
+    base_program,
     match_of,
     program_of,
     table_of,
+    tight,
     value_of,
 )
-
-BASE = model.load(json.loads((Path(__file__).parent / "programs" / "lookup.json").read_text()))
 
 
 class Scene:
@@ -39,8 +36,8 @@ class Scene:
     def __init__(self, shape, values):
         kinds, widths = shape
         self.table = table_of(kinds, widths, size=6)
-        self.program = program_of(BASE, self.table)
-        self.layout = lay_out(self.program, CPUS)
+        self.program = program_of(base_program(), self.table)
+        self.layout = tight(lay_out(self.program, CPUS), 16)
         self.memory = bytearray(self.layout.size)
         self.packets = Packets(self.layout, "t", self.memory)
         self.graces = Graces(self.packets)

@@ -4,12 +4,9 @@ counters, idle times and meters follow the entries."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-from hvchannel_softswitch import model
 from hvchannel_softswitch.engine import (
     CounterData,
     EntryExists,
@@ -32,13 +29,13 @@ from .xdp_arena import (
     Graces,
     Packets,
     WatchedArena,
+    base_program,
     match_of,
     program_of,
     table_of,
+    tight,
     value_of,
 )
-
-BASE = model.load(json.loads((Path(__file__).parent / "programs" / "lookup.json").read_text()))
 
 
 @dataclass
@@ -69,8 +66,8 @@ class Tables(RuleBasedStateMachine):
     def begin(self, shape):
         kinds, self.widths = shape
         self.table = table_of(kinds, self.widths)
-        self.program = program_of(BASE, self.table)
-        self.layout = lay_out(self.program, CPUS)
+        self.program = program_of(base_program(), self.table)
+        self.layout = tight(lay_out(self.program, CPUS), 16)
         self.memory = bytearray(self.layout.size)
         self.packets = Packets(self.layout, "t", self.memory)
         self.graces = Graces(self.packets)

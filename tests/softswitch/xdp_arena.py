@@ -6,15 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from hvchannel_softswitch.engine import ActionCall, Exact, Lpm, Match, Optional, Range, Ternary
 from hvchannel_softswitch.entry_checks import prefix_mask
-from hvchannel_softswitch.model import Action, MatchKind, Param, Program, Table, TableKey
+from hvchannel_softswitch.model import Action, MatchKind, Param, Program, Table, TableKey, load
 from hvchannel_softswitch.model.expressions import Const
 from hvchannel_softswitch.model.program import Counter, Meter, MeterUnit, NextByAction
 from hvchannel_softswitch.xdp.arena import Arena
-from hvchannel_softswitch.xdp.layout import LIVE, MAX_CHAIN, MAX_STEPS, Layout, TableLayout, hash_words
+from hvchannel_softswitch.xdp.layout import LIVE, MAX_CHAIN, Layout, TableLayout, hash_words
 from hypothesis import strategies as st
 
 CPUS = 2
@@ -73,7 +75,7 @@ class Packets:
         best: Found | None = None
         yield
         in_force = self.number(here.header + 4, 4)
-        left = [MAX_STEPS]
+        left = [here.max_steps]
         for place in range(in_force >> 1):
             at = here.group_list(in_force & 1) + place * here.group_stride
             yield
@@ -93,7 +95,7 @@ class Packets:
         self, group: int, words: Sequence[int], values: Sequence[int], masks: Sequence[int], left: list[int]
     ) -> Generator[None, None, Found | None]:
         here = self.here
-        at = here.buckets + 4 * (hash_words(group, words) & (here.bucket_count - 1))
+        at = here.buckets + 4 * (hash_words(group, words) >> here.bucket_shift)
         yield
         while slot := self.number(at, 4):
             left[0] -= 1
@@ -245,6 +247,12 @@ ANSWER = Action("answer", 1, (Param("value", 32),), ())
 WIDE = Action("wide", 2, (Param("big", 100), Param("flag", 1)), ())
 
 
+@cache
+def base_program() -> Program:
+    """A whole program, for `program_of`."""
+    return load((Path(__file__).parent / "programs" / "lookup.json").read_bytes())
+
+
 def table_of(
     kinds: Sequence[MatchKind], widths: Sequence[int], *, size: int = 12, direct: bool = True
 ) -> Table:
@@ -270,6 +278,12 @@ def program_of(program: Program, table: Table) -> Program:
             "j": Meter("j", 4, MeterUnit.PACKETS, False, None, None),
         },
     )
+
+
+def tight(layout: Layout, slots: int) -> Layout:
+    """The layout with fewer slots for its tables, so that they are used again soon and chains are long."""
+    tables = {name: replace(table, slots=slots) for name, table in layout.tables.items()}
+    return replace(layout, tables=tables)
 
 
 def value_of(width: int) -> st.SearchStrategy[int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hvchannel_softswitch.engine import CloneSession, CounterData, Exact, MeterConfig, Replica
-from hvchannel_softswitch.interpreter import Interpreter
+from hvchannel_softswitch.stf.engines import AnyEngine
 from hvchannel_softswitch.stf.language import Command, number_of
 from hvchannel_softswitch.stf.resolve import Unresolved, call_of, pick
 
@@ -17,7 +17,7 @@ _MICROSECONDS = 1_000_000
 class Commands:
     """Runs commands on an engine."""
 
-    def __init__(self, engine: Interpreter) -> None:
+    def __init__(self, engine: AnyEngine) -> None:
         self._engine = engine
         self._program = engine.program
         self._nodes: list[tuple[Replica, ...]] = []

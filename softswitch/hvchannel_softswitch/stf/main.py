@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`softswitch-stf`: plays STF tests on the interpreter."""
+"""`softswitch-stf`: plays STF tests on either engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from hvchannel_softswitch import logs, model
+from hvchannel_softswitch import bpf, logs, model
+from hvchannel_softswitch.stf.engines import StfEngine
 from hvchannel_softswitch.stf.language import SyntaxFault, parse
 from hvchannel_softswitch.stf.player import Failed, play
 from hvchannel_softswitch.trace import Tracer
@@ -25,12 +26,18 @@ _EPILOG = """
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The outcome of one test; `reason` says why it failed."""
+    """The outcome of one test; `reason` says why it failed, or why the engine does not take the program: `refused`."""
 
     program: str
     test: str
     passed: bool
+    refused: bool
     reason: str | None
+
+    @property
+    def failed(self) -> bool:
+        """Neither passed nor refused."""
+        return not (self.passed or self.refused)
 
 
 @app.command(epilog=_EPILOG)
@@ -43,12 +50,19 @@ def stf(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
     trace: Annotated[bool, typer.Option("--trace", help="Each packet's journey, on stderr.")] = False,
+    engine: Annotated[StfEngine, typer.Option(help="What the programs run on.")] = StfEngine.INTERPRETER,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="A program that the engine refuses is a failure too.")
+    ] = False,
 ) -> None:
     """Plays tests in p4c's STF language: one line per test, then a summary.
 
-    Ends with 0 if all passed, 1 if some failed, 2 for a wrong command line.
+    Ends with 0 if all passed or were refused as programs that the engine does not take, 1 if some failed, 2 for a wrong
+    command line.
     """
     logs.configure(logs.LogLevel.ERROR)
+    if engine is StfEngine.XDP and (why_not := bpf.xdp_available()) is not None:
+        raise typer.BadParameter(f"--engine xdp: {why_not}")
     if program.is_dir():
         if test is not None:
             raise typer.BadParameter(f"{program} is a folder; give a folder alone, or a program and its test")
@@ -62,33 +76,42 @@ def stf(
     tracer = Tracer(sys.stderr, as_json=False) if trace else None
     verdicts = []
     for code, script in pairs:
-        verdicts.append(_verdict(code, script, tracer))
+        verdicts.append(_verdict(code, script, tracer, engine))
         if not as_json:
             print(_line(verdicts[-1]), flush=True)
-    failed = sum(not verdict.passed for verdict in verdicts)
+    counts = {
+        "passed": sum(verdict.passed for verdict in verdicts),
+        "refused": sum(verdict.refused for verdict in verdicts),
+        "failed": sum(verdict.failed for verdict in verdicts),
+    }
     if as_json:
-        summary = {"passed": len(verdicts) - failed, "failed": failed}
-        print(json.dumps(summary | {"tests": [asdict(verdict) for verdict in verdicts]}, indent=1))
+        print(json.dumps(counts | {"tests": [asdict(verdict) for verdict in verdicts]}, indent=1))
     else:
-        print(f"{len(verdicts) - failed} passed, {failed} failed")
-    raise typer.Exit(1 if failed else 0)
+        print(", ".join(f"{count} {what}" for what, count in counts.items() if count or what != "refused"))
+    raise typer.Exit(1 if counts["failed"] or (strict and counts["refused"]) else 0)
 
 
 def _line(verdict: Verdict) -> str:
-    return f"pass {verdict.test}" if verdict.passed else f"FAIL {verdict.test}: {verdict.reason}"
+    if verdict.passed:
+        return f"pass {verdict.test}"
+    return f"{'refused' if verdict.refused else 'FAIL'} {verdict.test}: {verdict.reason}"
 
 
-def _verdict(program: Path, test: Path, tracer: Tracer | None) -> Verdict:
-    reason = None
+def _verdict(program: Path, test: Path, tracer: Tracer | None, engine: StfEngine) -> Verdict:
+    reason, refused = None, False
     try:
-        play(model.load(program.read_bytes()), parse(test.read_text()), tracer)
+        loaded, script = model.load(program.read_bytes()), parse(test.read_text())
+        try:
+            play(loaded, script, tracer, engine=engine)
+        except model.UnsupportedProgram as error:
+            reason, refused = str(error), True
     except (Failed, SyntaxFault, model.ProgramError) as error:
         reason = str(error)
     except OSError as error:
         reason = f"{error.filename}: {error.strerror}"
     except UnicodeDecodeError as error:
         reason = f"{test}: not a text file: {error.reason}"
-    return Verdict(str(program), str(test), reason is None, reason)
+    return Verdict(str(program), str(test), reason is None, refused, reason)
 
 
 def main() -> None:

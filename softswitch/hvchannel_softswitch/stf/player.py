@@ -1,22 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plays a test: the program on an interpreter of its own, statement by statement."""
+"""Plays a test: the program on an engine of its own, statement by statement."""
 
 from __future__ import annotations
 
 import operator
-import time
 from collections.abc import Sequence
+from contextlib import closing
 
 from hvchannel_softswitch.engine import CounterData, EngineError, EntryKey
 from hvchannel_softswitch.interpreter import Interpreter
 from hvchannel_softswitch.model import Program
 from hvchannel_softswitch.stf import language as stf
 from hvchannel_softswitch.stf.commands import Commands
+from hvchannel_softswitch.stf.engines import AnyEngine, StfEngine, engine_of
 from hvchannel_softswitch.stf.resolve import Unresolved, action_of, key_of, pick, table_of
 from hvchannel_softswitch.trace import Tracer
-
-DROP_PORT = 511
-"""simple_switch's default."""
 
 _OPERATORS = {
     "==": operator.eq,
@@ -32,27 +30,29 @@ class Failed(Exception):  # noqa: N818 (reads as the condition it names)
     """The test fails; the message says where and why, in one line."""
 
 
-def play(program: Program, statements: Sequence[stf.Statement], tracer: Tracer | None = None) -> None:
-    """Plays a test to its end. Raises Failed, and UnsupportedProgram for a program that cannot be run.
+def play(
+    program: Program,
+    statements: Sequence[stf.Statement],
+    tracer: Tracer | None = None,
+    *,
+    engine: StfEngine = StfEngine.INTERPRETER,
+) -> None:
+    """Plays a test to its end. Raises Failed, and UnsupportedProgram for a program that the engine does not take.
 
     What leaves on a port is compared with what is expected there, in order, at the end (and at each `no_packet`).
     Ports that the test does not mention have no wire: what is sent there is lost, as in p4c's own runner.
     """
-    _Player(program, statements, tracer).play(statements)
+    player = _Player(program, statements, engine)
+    with closing(player.engine):
+        player.engine.set_tracer(tracer)
+        player.play(statements)
 
 
 class _Player:
-    def __init__(self, program: Program, statements: Sequence[stf.Statement], tracer: Tracer | None) -> None:
+    def __init__(self, program: Program, statements: Sequence[stf.Statement], kind: StfEngine) -> None:
         self._program = program
-        self._engine = Interpreter(
-            program,
-            frames=self._take,
-            digests=lambda _name, _values: None,
-            drop_port=DROP_PORT,
-            clock=time.monotonic_ns,
-        )
-        self._engine.set_tracer(tracer)
-        self._commands = Commands(self._engine)
+        self.engine: AnyEngine = engine_of(kind, program, self._take)
+        self._commands = Commands(self.engine)
         wired = {s.port for s in statements if isinstance(s, stf.Packet | stf.Expect)}
         self._sent: dict[int, list[bytes]] = {port: [] for port in sorted(wired)}
         self._expected: dict[int, list[stf.Expect]] = {port: [] for port in self._sent}
@@ -75,20 +75,21 @@ class _Player:
             case stf.Add(table=name, action=call, label=label):
                 table = table_of(self._program, name)
                 key = key_of(table, statement)
-                self._engine.insert(table.name, key, action_of(table, call))
+                self.engine.insert(table.name, key, action_of(table, call))
                 if label is not None:
                     self._labels[label] = (table.name, key)
             case stf.Remove(label=None):
                 self._remove_all()
             case stf.Remove(label=str(label)):
-                self._engine.delete(*self._labelled(label))
+                self.engine.delete(*self._labelled(label))
                 del self._labels[label]
             case stf.SetDefault(table=name, action=call):
                 table = table_of(self._program, name)
-                self._engine.set_default_action(table.name, action_of(table, call))
+                self.engine.set_default_action(table.name, action_of(table, call))
             case stf.Packet(port=port, frame=frame):
-                self._engine.process(port, frame)
-                if self._engine.faults:
+                self.engine.flush()
+                self.engine.process(port, frame)
+                if isinstance(self.engine, Interpreter) and self.engine.faults:
                     raise Failed(f"line {statement.line}: the switch met a defect of its own on this packet")
             case stf.Expect(port=port):
                 self._expected[port].append(statement)
@@ -102,8 +103,8 @@ class _Player:
     def _remove_all(self) -> None:
         for name, table in self._program.tables.items():
             if table.const_entries is None:
-                for entry in list(self._engine.entries(name)):
-                    self._engine.delete(name, entry.key)
+                for entry in list(self.engine.entries(name)):
+                    self.engine.delete(name, entry.key)
         self._labels.clear()
 
     def _labelled(self, label: str) -> tuple[str, EntryKey]:
@@ -127,8 +128,8 @@ class _Player:
         if isinstance(place, int):
             if self._program.counters[name].is_direct:
                 raise Unresolved(f"counter {name!r} is direct: name an entry by its label, not by an index")
-            return self._engine.read_counter(name, place)
-        return self._engine.read_direct_counter(*self._labelled(place))
+            return self.engine.read_counter(name, place)
+        return self.engine.read_direct_counter(*self._labelled(place))
 
     def _compare(self) -> None:
         for port, expected in self._expected.items():

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The XDP engine: a program of `model` compiled to eBPF by LLVM and attached to the ports, its tables in memory that this
-process and the kernel share.
+"""The XDP engine: a program of `model` compiled to eBPF by LLVM and attached to the ports, its tables in memory that
+this process and the kernel share.
 
     layout       where everything is in that memory: read this first
     lower/       the program as LLVM IR; codegen: from there to eBPF; compiled: loaded into the kernel

@@ -23,14 +23,12 @@ from hvchannel_softswitch.xdp.codegen import Compiled, compile_ir, linked
 from hvchannel_softswitch.xdp.layout import Layout, lay_out
 from hvchannel_softswitch.xdp.lower import Build, lower
 from hvchannel_softswitch.xdp.lower.kernel import MapRef
-from hvchannel_softswitch.xdp.lower.program import SENT
+from hvchannel_softswitch.xdp.lower.program import PROBE_PADDING, SENT
 
 RING_BYTES = 4 << 20
 """Digests, frames for the CPU port and traces that wait to be read."""
 
-_METADATA = struct.Struct("<QQQ")
-_SHORTEST = 14
-"""Bytes; the kernel runs no frame that is shorter."""
+_METADATA = struct.Struct("<QQ")
 _NO_MAP = -1
 _CACHED = 8
 """Builds that are kept, the latest."""
@@ -112,13 +110,11 @@ class CompiledProgram:
     def probe(self, port: int, frame: bytes, now: int, *, trace: bool) -> tuple[int, bytes] | None:
         """Runs a frame that arrives on `port` at `now`: the egress port and the frame as it leaves, or None if it is
         dropped. Raises OSError, ValueError for a frame longer than 64 KiB."""
-        length = len(frame)
-        padding = max(_SHORTEST - length, 0)
-        metadata = _METADATA.pack(port, now, length)
-        run = self.build(probe=True, trace=trace).test_run(frame + bytes(padding), metadata=metadata)
+        padded, metadata = probe_input(port, frame, now)
+        run = self.build(probe=True, trace=trace).test_run(padded, metadata=metadata)
         if not run.result & SENT:
             return None
-        return run.result & (SENT - 1), run.frame[: len(run.frame) - padding]
+        return run.result & (SENT - 1), run.frame[: len(run.frame) - PROBE_PADDING]
 
     def close(self) -> None:
         """Closes what is this process's; what runs on ports or is pinned stays."""
@@ -128,6 +124,12 @@ class CompiledProgram:
         self.memory.close()
         self.events.close()
         self.arena.close()
+
+
+def probe_input(port: int, frame: bytes, now: int) -> tuple[bytes, bytes]:
+    """What a probe is run on, for a frame that arrives on `port` at `now`: the frame as it has it, and the metadata in
+    front of that."""
+    return frame + bytes(PROBE_PADDING), _METADATA.pack(port, now)
 
 
 _cache: dict[bytes, Compiled] = {}
@@ -141,6 +143,11 @@ def _compiled(program: Program, layout: Layout, build: Build) -> Compiled:
     while len(_cache) > _CACHED:
         del _cache[next(iter(_cache))]
     return found
+
+
+def forget_builds() -> None:
+    """What is built next is compiled anew."""
+    _cache.clear()
 
 
 def _kernel_name(name: str) -> str:

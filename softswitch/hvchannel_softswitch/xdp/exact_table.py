@@ -32,7 +32,7 @@ class ExactTable(LiveTable):
             f"{tuple_of(arguments)} = args",
             *(f"{name} = {word}" for name, word in zip(key_words, words, strict=True)),
             *hash_lines("0", key_words),
-            f"at = {layout.buckets // 4} + (value & {layout.bucket_count - 1})",
+            f"at = {layout.buckets // 4} + (value >> {layout.bucket_shift})",
             "slot = u32[at]",
             "length = 1",
             "while slot:",
@@ -79,7 +79,7 @@ class ExactTable(LiveTable):
         """See LiveTable."""
         _, words, _ = self.split(key.matches)
         u32 = self._arena.u32
-        at = self.layout.buckets // 4 + (hash_words(0, words) & self.layout.bucket_count - 1)
+        at = self.layout.buckets // 4 + (hash_words(0, words) >> self.layout.bucket_shift)
         while (slot := u32[at]) and self.records.key_words(slot) != words:
             at = self.next_of(slot)
         return at, slot

@@ -82,8 +82,8 @@ class CompiledEngine(XdpEngine):
             self.compiled.build(probe=True, trace=True)
 
     def watch(self, tracer: Tracer | None, tap: Tap | None) -> None:
-        """Tells these of each packet on its way, once the builds that run are ones that trace: those of the ports are the
-        switch's to run."""
+        """Tells these of each packet on its way, once the builds that run are ones that trace: those of the ports are
+        the switch's to run."""
         if tracer is not None:
             tracer.attach(self.program)
         self._trace.tracer, self._trace.tap = tracer, tap

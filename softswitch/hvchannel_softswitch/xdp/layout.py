@@ -11,8 +11,8 @@ At STARTED: u64, CLOCK_MONOTONIC nanoseconds when the program was loaded, from w
 
     header    u32 default   the entry that a miss runs; an entry like any other, in no chain
               u32 groups    mask groups in force: (count << 1) | which of the two lists
-    buckets   u32[]         the first entry of each chain, by `hash_words(group, key words & the group's mask words) &
-                            (buckets - 1)`; 0: none. Range keys have mask 0, so that they do not pick the bucket
+    buckets   u32[]         the first entry of each chain, by `hash_words(group, key words & the group's mask words) >>
+                            bucket_shift`; 0: none. Range keys have mask 0, so that they do not pick the bucket
     entries   records of `stride`; entry 0 is none:
               +0  u32 next      in its chain; 0 ends it
               +4  u32 group     the mask group whose masked key `key` is; 0 in a table of exact keys only
@@ -30,8 +30,8 @@ At STARTED: u64, CLOCK_MONOTONIC nanoseconds when the program was loaded, from w
     lists     two lists of GROUPS records, best rank first (tables whose keys are not all exact):
               u64 mask[]  u64 top (no entry of the group has a larger rank)  u64 group
 
-A table without keys has a header and entries only. The program's own default action is entry 1, its own entries are 2, 3,
-... in their order.
+A table without keys has a header and entries only. The program's own default action is entry 1, its own entries are
+2, 3, ... in their order.
 
 **Whole or not at all.** A record is written before anything leads to it: an aligned u32 in a bucket, a `next`, the
 header is what publishes it. A record that nothing leads to any more is kept as it is until no run of the program can
@@ -57,10 +57,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hvchannel_softswitch.model import MatchKind, Program, Table
-from hvchannel_softswitch.xdp.packing import WORD_MASK, Packing, packing
+from hvchannel_softswitch.xdp.packing import WORD, WORD_MASK, Packing, packing
 
-VERSION = 1
-"""Of what is said above: a process takes an arena over only if its own layout has the same. Count it up with each change."""
+VERSION = 3
+"""Of what is said above: a process takes an arena over only if its own layout has the same. Count it up with each
+change."""
 
 STARTED = 0
 
@@ -83,8 +84,8 @@ MAX_CHAIN = 16
 """Entries in the longest chain of a table of exact keys."""
 
 STEPS_OF_ALL, FEWEST_STEPS, MOST_STEPS = 1024, 128, 512
-"""Groups, and entries in their longest chains, that look-ups in all other tables may visit together, and the least and the
-most that one may: the kernel's verifier walks them all (see `TableLayout.max_steps`)."""
+"""Groups, and entries in their longest chains, that look-ups in all other tables may visit together, and the least
+and the most that one may: the kernel's verifier walks them all (see `TableLayout.max_steps`)."""
 
 METER_LOCK, METER_LAST, METER_COMMITTED, METER_PEAK, METER_CIR, METER_PIR = 0, 8, 16, 24, 32, 40
 METER_COMMITTED_BURST, METER_PEAK_BURST, METER_COMMITTED_FILL, METER_PEAK_FILL, METER_SIZE = (
@@ -110,7 +111,8 @@ _LINE = 64
 
 
 def hash_words(group: int, words: Sequence[int]) -> int:
-    """The hash that picks a bucket; the compiled program computes the same."""
+    """The hash that picks a bucket; the compiled program computes the same. By its uppermost bits, the only ones that
+    every bit of the last word counts for: by the lowest, all keys that differ above some bit would share a chain."""
     value = group
     for word in words:
         value = (value ^ word) * _MULTIPLIER & WORD_MASK
@@ -124,9 +126,10 @@ HASH_MULTIPLIER, HASH_SHIFT = _MULTIPLIER, 32
 
 @dataclass(frozen=True, slots=True)
 class TableLayout:
-    """A table's place. `max_steps`: how many groups and entries one look-up may visit, of a table whose keys are not all
-    exact. `slots` (entries, a power of two) exceeds the table's size: a replaced entry's slot is not free
-    at once. `meter_pool` is the offset of its direct meter's records, of which there are as many as slots."""
+    """A table's place. `max_steps`: how many groups and entries one look-up may visit, of a table whose keys are not
+    all exact. `slots` (entries; a power of two, as is `bucket_count`) exceeds the table's size: a replaced entry's
+    slot is not free at once. `meter_pool` is the offset of its direct meter's records, of which there are as many as
+    slots."""
 
     table: Table
     key: Packing
@@ -146,11 +149,12 @@ class TableLayout:
     counter: int
     meter_pool: int
     max_steps: int
+    bucket_count: int
 
     @property
-    def bucket_count(self) -> int:
-        """A power of two."""
-        return self.slots
+    def bucket_shift(self) -> int:
+        """By so many bits a hash is shifted right to be the number of a bucket."""
+        return WORD + 1 - self.bucket_count.bit_length()
 
     def entry(self, slot: int) -> int:
         """The offset of an entry's record."""
@@ -268,6 +272,8 @@ def _table(table: Table, space: _Space, per_cpu: _Space, max_steps: int) -> Tabl
     hit = arguments + 8 * max((packed.words for packed in args), default=0)
     stride = hit + (24 if table.support_timeout else 0)
     group_stride = 8 * key.words + 16
+    # A look-up through mask groups can meet the longest chain in each: buckets for chains of one or two.
+    bucket_count = slots if exact else 4 * slots
     return TableLayout(
         table,
         key,
@@ -280,7 +286,8 @@ def _table(table: Table, space: _Space, per_cpu: _Space, max_steps: int) -> Tabl
         arguments,
         hit,
         header=space.take(8),
-        buckets=space.take(4 * slots) if table.keys else 0,
+        buckets=space.take(4 * bucket_count) if table.keys else 0,
+        bucket_count=bucket_count,
         entries=space.take(stride * slots),
         lists=space.take(2 * GROUPS * group_stride) if not exact else 0,
         group_stride=group_stride,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A switch whose program runs in the kernel: what `switch.Switch` is for the interpreter.
 
-This process writes tables and reads what the program tells; frames pass without it. What is pinned goes on forwarding when
-it dies, and the next process takes it over.
+This process writes tables and reads what the program tells; frames pass without it. What is pinned goes on forwarding
+when it dies, and the next process takes it over.
 """
 
 from __future__ import annotations
@@ -48,10 +48,11 @@ class XdpSwitch:
         pcap: Path | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """`interfaces` are (port number, name). With `pinned` the data path outlives this process, and that of one before
-        is taken over: see `adopt`. `pcap`: a folder for <interface>_in.pcap and _out.pcap. Raises ValueError for numbers
-        that cannot be, OSError."""
-        self.interfaces = dict(interfaces)
+        """`interfaces` are (port number, name). With `pinned` the data path outlives this process, and that of one
+        before is taken over: see `adopt`. `pcap`: a folder for <interface>_in.pcap and _out.pcap. Raises ValueError
+        for numbers that cannot be, OSError."""
+        given = tuple(interfaces)
+        self.interfaces = dict(given)
         self.cpu_port = cpu_port
         self.drop_port = drop_port
         self.on_cpu_frame: Callable[[bytes], None] | None = None
@@ -61,7 +62,7 @@ class XdpSwitch:
         """Frames of PacketOut that the program sent to a port that is not there."""
         self._pinned = pinned
         self._clock = clock
-        self._ports = XdpPorts(self.interfaces.items(), pinned=pinned)
+        self._ports = XdpPorts(given, pinned=pinned)
         self._sender = Sender(self.interfaces)
         self._tap = Tap(pcap, self.interfaces) if pcap is not None else None
         self._engine: CompiledEngine | None = None

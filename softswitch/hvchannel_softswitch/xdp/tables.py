@@ -65,7 +65,8 @@ class LiveTable(ABC):
         self._inserters: dict[str, Inserter] = {}
 
     def fill(self) -> None:
-        """The program's own default and entries, into memory that is all zero."""
+        """The program's own default and entries, into memory that is all zero. They get the first slots, in their
+        order, which the compiled program relies on."""
         self.set_default(self.table.default_action)
         for entry in self.table.entries:
             assert isinstance(entry.action, ActionCall), (
@@ -205,9 +206,8 @@ class LiveTable(ABC):
             return CounterData()
         parts = [self.cells.read(place) for place in self.lineage.slots(slot)]
         packets, octets = sum(part.packets for part in parts), sum(part.bytes for part in parts)
-        return CounterData(
-            packets & WORD_MASK, octets & WORD_MASK
-        )  # a part may have been set back below zero
+        # A part that was set back is negative.
+        return CounterData(packets & WORD_MASK, octets & WORD_MASK)
 
     def write_counter(self, slot: int, data: CounterData) -> None:
         """From now on the entry's counter goes on from `data`."""

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""pcap files of what passes the ports, out of what a program compiled for tracing tells: packet sockets do not see it."""
+"""pcap files of what passes the ports, out of what a program compiled for tracing tells: packet sockets do not see
+it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The deparser: the frame's start moves to where the headers that are sent need it, and those are written that changed or
-moved. The payload stays where it is."""
+"""The deparser: the frame's start moves to where the headers that are sent need it, and those are written that
+changed or moved. The payload stays where it is."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Deparser:
         if not self._statements.truncates:
             return
         cut = f.get(self._statements.cut)
-        length = f.kernel.frame_length(f.context)
+        length = f.frame_length()
         positive = b.select(b.icmp_signed("<", cut, i64(0)), i64(0), cut)
         with f.when(b.and_(b.icmp_signed("!=", cut, i64(NO_CUT)), b.icmp_unsigned("<", positive, length))):
             refused = f.kernel.adjust_tail(f.context, b.trunc(b.sub(positive, length), I32))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the program tells through the ring buffer (see `reports`): digests and frames for the CPU port always, a packet's
-whole way when it is compiled for tracing."""
+"""What the program tells through the ring buffer (see `reports`): digests and frames for the CPU port always, a
+packet's whole way when it is compiled for tracing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Events:
         """A record with the frame as it is now, in the smallest room that it fits."""
         f, b = self._f, self._b
         assert len(words) == FRAME_WORDS[kind]
-        whole = f.kernel.frame_length(f.context)
+        whole = f.frame_length()
         longest = b.icmp_unsigned(">", whole, i64(SIZES[-1]))
         length = b.select(longest, i64(SIZES[-1]), whole)
         end = f.block("told")
@@ -55,7 +55,7 @@ class Events:
         f.here(end)
 
     def _sized(self, kind: Kind, words: Sequence[ir.Value], length: ir.Value, size: int) -> None:
-        f, b = self._f, self._b
+        f = self._f
         start = 8 * (HEAD_WORDS + len(words))
         record = f.kernel.reserve(MapRef.EVENTS, start + size)
         with f.when(self._got(record)):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The function being written, and what every stage needs of it: the builder, variables, the frame's bounds, the arena."""
+"""The function being written, and what every stage needs of it: the builder, variables, the frame's bounds, the
+arena."""
 
 from __future__ import annotations
 
@@ -31,9 +32,11 @@ class _VolatileLoad(ir.LoadInstr):  # type: ignore[misc] # llvmlite has no types
 class Frame:
     """Everything about one function. Variables are stack slots that LLVM turns into registers."""
 
-    def __init__(self, program: Program, layout: Layout) -> None:
+    def __init__(self, program: Program, layout: Layout, *, padding: int = 0) -> None:
+        """`padding`: bytes behind each frame that are not its own."""
         self.program = program
         self.layout = layout
+        self.padding = padding
         self.module = ir.Module(program.name)
         self.module.triple = "bpfel"
         self.function = ir.Function(self.module, ir.FunctionType(I32, [POINTER]), ENTRY)
@@ -153,6 +156,11 @@ class Frame:
         for field, variable in ((_DATA, self.data), (_DATA_END, self.data_end)):
             address = self.b.zext(self.b.load(self.at(self.context, field), typ=I32, align=4), I64)
             self.b.store(self.b.inttoptr(address, POINTER), variable)
+
+    def frame_length(self) -> ir.Value:
+        """The frame's length as it is now."""
+        whole = self.kernel.frame_length(self.context)
+        return self.b.sub(whole, i64(self.padding)) if self.padding else whole
 
     def metadata_start(self) -> ir.Value:
         """The address of what precedes the frame."""

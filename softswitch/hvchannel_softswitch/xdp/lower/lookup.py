@@ -99,7 +99,7 @@ class Lookup:
 
     def _head(self, table: TableLayout, value: ir.Value) -> ir.Value:
         """The first entry of the chain that a hash leads to."""
-        place = self._b.and_(value, i64(table.bucket_count - 1))
+        place = self._b.lshr(value, i64(table.bucket_shift))
         return self._f.widen(self._f.load(self._f.arena(table.buckets), self._b.mul(place, i64(4)), I32))
 
     def _exact(self, table: TableLayout, words: list[ir.Value], slot: ir.Value) -> None:

@@ -38,11 +38,7 @@ class Parser:
         statements: Statements,
         trace: Trace | None,
         note: Callable[[str], None],
-        *,
-        padded: bool,
     ) -> None:
-        """`padded`: the frame may be longer than its length says."""
-        self._padded = padded
         self._f = frame
         self._b = frame.b
         self._s = storage
@@ -138,7 +134,7 @@ class Parser:
         position = self._f.get(self._f.position)
         if self._steps is not None:
             self._need(self._b.icmp_unsigned("<=", position, i64(_MAX_POSITION)), "PacketTooShort")
-        if self._padded:
+        if self._f.padding:
             end = self._b.add(position, i64(size))
             self._need(self._b.icmp_unsigned("<=", end, self._f.get(self._f.length)), "PacketTooShort")
         start, there = self._f.in_frame(position, size)

@@ -43,15 +43,18 @@ from hvchannel_softswitch.xdp.reports import Kind
 SENT = 1 << 16
 """A probe's result for a frame that is sent: this, and the port."""
 
-PROBE_METADATA = 24
-"""Bytes in front of a probe's frame: u64 port, u64 the time in nanoseconds, u64 the frame's length: the kernel runs none
-that is shorter than an Ethernet header, so those are padded."""
+PROBE_METADATA = 16
+"""Bytes in front of a probe's frame: u64 port, u64 the time in nanoseconds."""
+
+PROBE_PADDING = 14
+"""Bytes behind a probe's frame that are not its own: the kernel runs none that is shorter than an Ethernet header, and
+lets none become shorter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """What to compile. `probe`: to be run on single frames, each with its port and time in front of it, and whose result
-    says where the frame goes, instead of on a port. `trace`: tells each packet's way."""
+    """What to compile. `probe`: to be run on single frames, each with its port and time in front of it, and whose
+    result says where the frame goes, instead of on a port. `trace`: tells each packet's way."""
 
     drop_port: int
     cpu_port: int | None
@@ -75,7 +78,7 @@ def lower(program: Program, place: Layout, build: Build) -> Lowered:
 
 class _Lowering:
     def __init__(self, program: Program, place: Layout, build: Build) -> None:
-        f = self._f = Frame(program, place)
+        f = self._f = Frame(program, place, padding=PROBE_PADDING if build.probe else 0)
         self._b = f.b
         self._build = build
         self._program = program
@@ -95,7 +98,6 @@ class _Lowering:
             self._statements,
             self._trace,
             self._notes.note,
-            padded=build.probe,
         )
         lookup = Lookup(f, self._storage, self._numbers)
         self._pipeline = Pipeline(
@@ -157,8 +159,9 @@ class _Lowering:
             self._trace.begin(port, f.get(self._now), f.get(f.length))
 
     def _arrive(self) -> None:
-        """The port and the time."""
+        """The port, the time, and the frame's length."""
         f, b = self._f, self._b
+        b.store(f.frame_length(), f.length)
         if self._build.probe:
             start = f.metadata_start()
             f.load_bounds()
@@ -166,9 +169,7 @@ class _Lowering:
             self._go_on_if(there, XDP_ABORTED)
             b.store(f.load(start, 0, I64), self._port)
             b.store(f.load(start, 8, I64), self._now)
-            b.store(f.load(start, 16, I64), f.length)
             return
-        b.store(f.kernel.frame_length(f.context), f.length)
         if self._needs_time():
             b.store(f.kernel.now(), self._now)
         key = f.variable("interface", I32)
@@ -292,7 +293,7 @@ class _Lowering:
         f, b, build = self._f, self._b, self._build
         port = f.get(self._port)
         if self._trace is not None:
-            self._trace.sent(port, f.kernel.frame_length(f.context))
+            self._trace.sent(port, f.frame_length())
         if build.probe:
             self._end(b.trunc(b.or_(port, i64(SENT)), I32))
             return

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Headers and metadata while a packet is treated.
 
-A header is in this CPU's block of the arena: copied there when it is extracted, and back when the packet leaves if it was
-written or has to move. Its validity and its place are there too, where the kernel's verifier does not follow them: it would
-otherwise walk the rest of the program once for every way through the parser.
+A header is in this CPU's block of the arena: copied there when it is extracted, and back when the packet leaves if it
+was written or has to move. Its validity and its place are there too, where the kernel's verifier does not follow
+them: it would otherwise walk the rest of the program once for every way through the parser.
 
 Metadata are variables, one per field.
 """

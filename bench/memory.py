@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a switch costs apart from the path: its memory.
-
-Of the engine in the kernel, the cost of a packet by BPF_PROG_TEST_RUN per program and number of entries, and the time
-to compile, verify and attach belong here as well. Its maps are the kernel's memory, not its process's.
-"""
+"""The resident memory of a switch's process. The maps of the engine in the kernel are the kernel's memory, not its
+process's."""
 
 from __future__ import annotations
 
