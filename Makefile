@@ -58,11 +58,11 @@ $(PTF_READY): requirements/ptf.txt | debian
 
 .PHONY: run
 run: $(READY)
-	@$(BIN)/hvchannel run --name $(NAME) --vms $(VMS) --target $(TARGET)
+	@$(BIN)/hvchannel run --name $(NAME) --vms $(VMS) --target $(TARGET) --engine $(ENGINE)
 
 .PHONY: up
 up: $(READY) ## the same lab, and it stays up until Ctrl-C
-	@$(BIN)/hvchannel up --name $(NAME) --vms $(VMS) --target $(TARGET)
+	@$(BIN)/hvchannel up --name $(NAME) --vms $(VMS) --target $(TARGET) --engine $(ENGINE)
 
 .PHONY: down
 down: $(READY) ## stop the lab, and remove what a killed one left behind

@@ -95,7 +95,8 @@ def _switch(topology: Topology, who: str, namespace: str) -> Program:
                 "--trace-limit",
                 str(topology.trace_limit),
             ]
-            argv = [program_path("softswitch"), *common, *trace, "--", *own]
+            engine = ["--engine", topology.engine, "--name", topology.switch_name(who)]
+            argv = [program_path("softswitch"), *engine, *common, *trace, "--", *own]
         case Target.BMV2:
             log = ["--log-console", "--log-level", "warn"]
             argv = bmv2.command(namespace, topology.folder(who), [*common, *log, "--", *own])
