@@ -20,7 +20,10 @@ class Frame:
     """One frame at one hop, as it is on the wire, tag included. `time`: the kernel's, ns since the epoch; `outgoing`:
     leaving by that hop.
 
-    `traced`: the vSwitch whose port the hop is told of it in its trace, where a packet socket would not have seen it. The
+    `checksum_ready` False: the transport's is not in the frame. The kernel leaves it to hardware that does not exist
+    (offload is on somewhere), or has checked it and merged the frame with its neighbours (GRO).
+
+    `traced`: it is in the trace of the vSwitch whose port the hop is, where a packet socket would not have seen it. The
     time of one that left is then when the vSwitch took in what it came of.
     """
 
@@ -28,7 +31,7 @@ class Frame:
     time: int
     outgoing: bool
     data: bytes
-    checksum_ready: bool = True  # False: the kernel leaves the transport's to hardware, or has checked and merged it
+    checksum_ready: bool = True
     traced: bool = False
 
 
@@ -149,5 +152,7 @@ class Capture:
                 last_round = last_round or any(key.data is None for key, _ in events)
 
     def _close(self) -> None:
-        for opened in (*self._sources, self._wake, self._woken):
-            opened.close()
+        for source in self._sources:
+            source.close()
+        self._wake.close()
+        self._woken.close()

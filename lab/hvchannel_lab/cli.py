@@ -52,7 +52,8 @@ EngineOption = Annotated[
     Engine,
     typer.Option(
         "--engine",
-        help="What softswitch runs the P4 programs on: the kernel (xdp), the interpreter, or the kernel if it can (auto).",
+        help="What softswitch runs the P4 programs on: the kernel (xdp), the interpreter, "
+        "or the kernel if it can (auto).",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, progress on stderr.")]
@@ -154,8 +155,13 @@ def up(
 def down(name: NameOption = registry.DEFAULT_LAB) -> None:
     """End a running lab, if there is one, and remove what killed labs left behind."""
     _end_lab(name)
-    for lab, names in registry.sweep().items():
-        typer.echo(f"lab {lab}: its owner is gone; removed {len(names)} namespaces it left")
+    try:
+        swept = registry.sweep()
+    except OSError as error:
+        _fail(str(error))
+    for lab, left in swept.items():
+        what = f"{len(left.namespaces)} namespaces and {len(left.switches)} vSwitches in the kernel"
+        typer.echo(f"lab {lab}: its owner is gone; removed {what} that it left")
 
 
 @app.command(epilog="Example: hvchannel journey --json")

@@ -28,8 +28,8 @@ from hvchannel_daemons.guestd.client import GuestClient
 from hvchannel_lab import registry, traces
 from hvchannel_lab.capture import Capture
 from hvchannel_lab.capture_sources import sources_of
+from hvchannel_lab.installation import program_path
 from hvchannel_lab.namespaces import command_in, inside
-from hvchannel_lab.processes import program_path
 from hvchannel_lab.registry import Process
 from hvchannel_lab.supervisor import PROCESSES_FILE
 from hvchannel_lab.tables import Entry, SwitchReader

@@ -81,7 +81,8 @@ class SwitchTrace:
     def _lines(self) -> Iterator[str]:
         """The whole ones that are new."""
         assert self._file is not None
-        if os.fstat(self._file.fileno()).st_size < self._file.tell():  # a restarted vSwitch begins its trace anew
+        # A vSwitch that is restarted begins its trace anew.
+        if os.fstat(self._file.fileno()).st_size < self._file.tell():
             self._file.seek(0)
             self._rest = b""
         *lines, self._rest = (self._rest + self._file.read()).split(b"\n")

@@ -91,7 +91,9 @@ class Target:
             pid = _output(self.container_engine, "inspect", "--format", "{{.State.Pid}}", container)
             yield [*_WITH_PARENT, "nsenter", f"--net=/proc/{pid}/ns/net", "--", *_PROCESSES, "--"], container
         finally:
-            subprocess.run([self.container_engine, "rm", "--force", container], check=False, capture_output=True)
+            subprocess.run(
+                [self.container_engine, "rm", "--force", container], check=False, capture_output=True
+            )
 
 
 def find(name: str, *, engine: str, switch: str | None, image: str | None) -> Target:

@@ -50,7 +50,9 @@ class ChainTest(ReportingTest):
             self, device_number=device, port_number=port, timeout=ptfutils.default_timeout, exp_pkt=frame
         )
         if not isinstance(result, self.dataplane.PollSuccess):
-            self.fail(f"the frame did not come out of {'host' if to_guest else 'guest'}'s VNIC\n{result.format()}")
+            self.fail(
+                f"the frame did not come out of {'host' if to_guest else 'guest'}'s VNIC\n{result.format()}"
+            )
         tu.send_packet(self, into, result.packet)
 
     def assert_nothing_else(self) -> None:
