@@ -146,11 +146,15 @@ class TableFull(EngineError):  # noqa: N818
     """Insert into a table that holds its declared size."""
 
 
+class LookUpTooLong(EngineError):  # noqa: N818
+    """Insert of an entry with which look-ups could take longer than the engine lets a packet take."""
+
+
 DigestSink: TypeAlias = Callable[[str, tuple[int, ...]], None]
 """Called with the learn list's name and its values, once per digest the program generates."""
 
 Inserter: TypeAlias = Callable[[EntryKey, tuple[int, ...]], None]
-"""Inserts an entry with these arguments of its action. Raises EntryExists, TableFull."""
+"""Inserts an entry with these arguments of its action. Raises EntryExists, TableFull, LookUpTooLong."""
 
 FrameSink: TypeAlias = Callable[[int, bytes], None]
 """Called with an egress port and a whole frame, once per frame the program sends (the CPU port included)."""
@@ -181,7 +185,7 @@ class Engine(Protocol):
         """Run one frame that arrived on `port` to its end; outputs go to the frame sink before this returns."""
 
     def insert(self, table: str, key: EntryKey, action: Action) -> None:
-        """Raises EntryExists, TableFull."""
+        """Raises EntryExists, TableFull, LookUpTooLong."""
 
     def inserter(self, table: str, action: str) -> Inserter:
         """For many insertions of one action into a table without an action profile. What it is called with is not
@@ -216,6 +220,9 @@ class Engine(Protocol):
 
     def write_direct_meter(self, table: str, key: EntryKey, config: MeterConfig | None) -> None:
         """None resets the meter to always green. Raises NoSuchEntry."""
+
+    def check_meter(self, config: MeterConfig) -> None:
+        """Raises EngineError for a configuration that no meter of this engine can have; see the two that write it."""
 
     def read_counter(self, counter: str, index: int) -> CounterData:
         """An indirect counter's cell. Raises IndexError."""

@@ -86,10 +86,14 @@ def _name(options: Options) -> str:
 
 
 def _kernel(options: Options) -> XdpSwitch:
-    try:
-        pinned = Pinned(_name(options))
-    except (NameInUseError, ValueError) as error:
-        raise StartError(f"--name: {error}") from error
+    pinned = None
+    if options.interfaces:  # else nothing could go on forwarding
+        try:
+            pinned = Pinned(_name(options))
+        except (NameInUseError, ValueError) as error:
+            raise StartError(f"--name: {error}") from error
+        except OSError as error:
+            raise StartError(f"nothing can be pinned: {error.strerror}") from error
     try:
         return XdpSwitch(
             options.interfaces,
@@ -98,10 +102,11 @@ def _kernel(options: Options) -> XdpSwitch:
             pinned=pinned,
             pcap=options.pcap,
         )
-    except ValueError as error:
-        raise StartError(f"--interface: {error}") from error
-    except OSError as error:
-        raise StartError(f"the ports cannot be had: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        if pinned is not None:
+            pinned.release()
+        why = error.strerror if isinstance(error, OSError) else error
+        raise StartError(f"--interface: {why}") from error
 
 
 def _interpreting(options: Options) -> Switch:

@@ -164,8 +164,11 @@ async def test_a_plain_file_is_not_replaced_by_a_socket(tmp_path):
 class _NoDevice:
     cpu_port = None
 
-    def load(self, program):
+    def load(self, program, config=b""):
         raise NotImplementedError
+
+    def left(self):
+        return None
 
     def inject(self, frame): ...
     def subscribe(self, sinks): ...

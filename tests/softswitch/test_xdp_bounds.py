@@ -4,9 +4,19 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import pytest
-from hvchannel_softswitch.engine import ActionCall, EngineError, EntryKey, Exact, Lpm, Range, Ternary
+from hvchannel_softswitch.engine import (
+    ActionCall,
+    CounterData,
+    EngineError,
+    EntryKey,
+    Exact,
+    Lpm,
+    Range,
+    Ternary,
+)
 from hvchannel_softswitch.model import MatchKind
 from hvchannel_softswitch.xdp import bounds
 from hvchannel_softswitch.xdp.engine import XdpEngine
@@ -22,9 +32,11 @@ EXACT, LPM, TERNARY, RANGE = MatchKind.EXACT, MatchKind.LPM, MatchKind.TERNARY, 
 class Bench:
     """An engine with one table."""
 
-    def __init__(self, kind, width, size):
+    def __init__(self, kind, width, size, max_steps=MOST_STEPS):
         self.program = program_of(base_program(), table_of((kind,), (width,), size=size))
-        self.layout = lay_out(self.program, CPUS)
+        layout = lay_out(self.program, CPUS)
+        tables = {"t": replace(layout.tables["t"], max_steps=max_steps)}
+        self.layout = replace(layout, tables=tables)
         self.memory = bytearray(self.layout.size)
         self.packets = Packets(self.layout, "t", self.memory)
         self.periods = 0
@@ -117,6 +129,36 @@ def test_groups_have_a_bound():
     it.engine.delete("t", before[1])
     it.engine.flush()
     it.engine.insert("t", before[0], CALL)
+
+
+def test_a_new_group_counts_with_the_longest_chain_of_all():
+    it = Bench(TERNARY, 8, 100, max_steps=11)
+    for priority in (1, 2, 3):
+        it.engine.insert("t", EntryKey((Ternary(0, 0),), priority), CALL)
+    it.engine.insert("t", EntryKey((Ternary(0, 1),), 1), CALL)
+    with pytest.raises(
+        EngineError, match="with 3 different masks or prefix lengths, and up to 3 entries of one hash"
+    ):
+        it.engine.insert("t", EntryKey((Ternary(0, 2),), 1), CALL)
+    it.engine.delete("t", EntryKey((Ternary(0, 0),), 2))
+    it.engine.insert("t", EntryKey((Ternary(0, 2),), 1), CALL)
+
+
+def test_groups_without_entries_make_room_when_it_is_needed():
+    it = Bench(TERNARY, 8, 100, max_steps=8)
+    masks = (1, 2, 3, 4)
+    for mask in masks:
+        it.engine.insert("t", EntryKey((Ternary(0, mask),), 1), CALL)
+    it.engine.flush()
+    assert len(it.list_in_force()) == 4
+    for mask in masks[1:]:
+        it.engine.delete("t", EntryKey((Ternary(0, mask),), 1))
+    it.engine.flush()
+    assert len(it.list_in_force()) == 4
+    assert it.periods == 0
+    it.engine.insert("t", EntryKey((Ternary(0, 1),), 2), CALL)
+    assert len(it.list_in_force()) == 1, "with four, packets could take 12 steps"
+    assert it.periods == 1
 
 
 def _chains(it):
@@ -212,6 +254,18 @@ def test_an_entry_of_new_masks_is_seen_from_the_flush_on():
     assert it.packets.look_up((3,)).args == (3,)
 
 
+def test_an_entry_above_all_others_of_its_masks_is_found():
+    """Look-ups leave out groups that cannot have a better entry."""
+    it = Bench(TERNARY, 8, 100)
+    it.engine.insert("t", EntryKey((Ternary(1, 1),), 5), ActionCall("answer", (1,)))
+    it.engine.insert("t", EntryKey((Ternary(2, 2),), 4), ActionCall("answer", (2,)))
+    it.engine.flush()
+    assert it.packets.look_up((3,)).args == (1,)
+    it.engine.insert("t", EntryKey((Ternary(2, 2),), 6), ActionCall("answer", (3,)))
+    it.engine.flush()
+    assert it.packets.look_up((3,)).args == (3,)
+
+
 @pytest.mark.parametrize(
     ("kind", "matches"),
     [
@@ -231,3 +285,17 @@ def test_serials_may_run_out(kind, matches):
     assert it.keys() == keys
     assert it.live.serial == 6
     assert it.packets.look_up((0,)).args == (7,), "the oldest still wins"
+
+
+def test_counters_outlive_new_serials_and_then_the_process():
+    it = Bench(EXACT, 8, 100)
+    keys = [EntryKey((Exact(number),)) for number in range(3)]
+    for key in keys[:2]:
+        it.engine.insert("t", key, CALL)
+    it.packets.count(it.packets.look_up((0,)).slot, 0, 60)
+    it.engine.modify("t", keys[0], ActionCall("answer", (8,)))
+    it.live.serial = LAST_SERIAL - 1
+    it.engine.insert("t", keys[2], CALL)
+    heir = XdpEngine.adopt(it.program, it.layout, it.memory, clock=lambda: 0, synchronize=it.synchronize)
+    assert [entry.key for entry in heir.entries("t")] == keys
+    assert heir.read_direct_counter("t", keys[0]) == CounterData(1, 60)

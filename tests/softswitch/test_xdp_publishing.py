@@ -25,6 +25,7 @@ from .xdp_arena import (
     match_of,
     program_of,
     table_of,
+    tight,
     value_of,
 )
 
@@ -36,7 +37,7 @@ class Scene:
         kinds, widths = shape
         self.table = table_of(kinds, widths, size=6)
         self.program = program_of(base_program(), self.table)
-        self.layout = lay_out(self.program, CPUS)
+        self.layout = tight(lay_out(self.program, CPUS), 16)
         self.memory = bytearray(self.layout.size)
         self.packets = Packets(self.layout, "t", self.memory)
         self.graces = Graces(self.packets)

@@ -199,6 +199,16 @@ def test_indirect_meters_do_not_run_out_of_records():
     assert heir.read_meter("j", 3).cir == 199
 
 
+def test_direct_meters_do_not_run_out_of_records():
+    it = Bench()
+    for number in range(100):
+        it.engine.insert("t", OTHER, CALL)
+        it.engine.write_direct_meter("t", OTHER, MeterConfig(number, 1, 1, 1))
+        it.engine.write_direct_meter("t", OTHER, MeterConfig(number, 2, 2, 2))
+        it.engine.delete("t", OTHER)
+    assert it.engine.read_direct_meter("t", KEY) is None
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [

@@ -33,6 +33,7 @@ from .xdp_arena import (
     match_of,
     program_of,
     table_of,
+    tight,
     value_of,
 )
 
@@ -66,7 +67,7 @@ class Tables(RuleBasedStateMachine):
         kinds, self.widths = shape
         self.table = table_of(kinds, self.widths)
         self.program = program_of(base_program(), self.table)
-        self.layout = lay_out(self.program, CPUS)
+        self.layout = tight(lay_out(self.program, CPUS), 16)
         self.memory = bytearray(self.layout.size)
         self.packets = Packets(self.layout, "t", self.memory)
         self.graces = Graces(self.packets)

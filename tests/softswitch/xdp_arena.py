@@ -280,6 +280,12 @@ def program_of(program: Program, table: Table) -> Program:
     )
 
 
+def tight(layout: Layout, slots: int) -> Layout:
+    """The layout with fewer slots for its tables, so that they are used again soon and chains are long."""
+    tables = {name: replace(table, slots=slots) for name, table in layout.tables.items()}
+    return replace(layout, tables=tables)
+
+
 def value_of(width: int) -> st.SearchStrategy[int]:
     """Few values, so that entries and packets meet: both ends of a wide field vary, its middle does not."""
     if width <= 4:

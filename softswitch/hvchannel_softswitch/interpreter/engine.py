@@ -220,6 +220,9 @@ class Interpreter:
         """See Engine. The buckets start full."""
         self._entry(table, key).meter = self._meter(config)
 
+    def check_meter(self, config: MeterConfig) -> None:
+        """See Engine. All are good."""
+
     def read_counter(self, counter: str, index: int) -> CounterData:
         """See Engine."""
         packets, octets = _cell(self._state.counters[counter], index, f"counter {counter!r}")

@@ -20,13 +20,12 @@ from finsy.proto import p4r
 
 from hvchannel_softswitch.engine import (
     Engine,
-    EntryExists,
+    EngineError,
     EntryKey,
     Exact,
     Inserter,
     Lpm,
     Match,
-    TableFull,
 )
 from hvchannel_softswitch.model import MatchKind
 from hvchannel_softswitch.p4runtime.p4info import Action, Program, Table
@@ -92,7 +91,7 @@ class Shape:
             matches[lpm.key] = Lpm(value, length)
         try:
             self.put(_new(EntryKey, (tuple(matches), 0)), tuple([values[place] for place in self.arguments]))
-        except (EntryExists, TableFull):
+        except EngineError:
             return False
         return True
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 
 from finsy.proto import p4r
 
-from hvchannel_softswitch.engine import Action, Entry, EntryExists, EntryKey, NoSuchEntry, TableFull
+from hvchannel_softswitch.engine import (
+    Action,
+    Entry,
+    EntryExists,
+    EntryKey,
+    LookUpTooLong,
+    MeterConfig,
+    NoSuchEntry,
+    TableFull,
+)
 from hvchannel_softswitch.p4runtime.actions import decode_table_action
 from hvchannel_softswitch.p4runtime.counters_meters import decode_counter_data, decode_meter_config
 from hvchannel_softswitch.p4runtime.errors import Code, P4RuntimeError, invalid
@@ -94,11 +103,20 @@ def _cookies(message: p4r.TableEntry) -> Cookies:
     return Cookies(message.controller_metadata, message.metadata)
 
 
+def _decode_meter(pipeline: Pipeline, table: Table, message: p4r.TableEntry) -> MeterConfig | None:
+    """What can be refused of the meter is refused here, before anything has changed. None: it is unset."""
+    if not message.HasField("meter_config"):
+        return None
+    config = decode_meter_config(table.direct_meter, message.meter_config)
+    pipeline.engine.check_meter(config)
+    return config
+
+
 def _insert(pipeline: Pipeline, table: Table, key: EntryKey, message: p4r.TableEntry) -> None:
     if not message.HasField("action"):
         raise invalid(f"table {table.name!r}: an INSERT needs an action")
-    has_meter, has_counter = message.HasField("meter_config"), message.HasField("counter_data")
-    meter = decode_meter_config(table.direct_meter, message.meter_config) if has_meter else None
+    has_counter = message.HasField("counter_data")
+    meter = _decode_meter(pipeline, table, message)
     counter = decode_counter_data(message.counter_data) if has_counter else None
     engine, name = pipeline.engine, table.full_name
 
@@ -113,6 +131,8 @@ def _insert(pipeline: Pipeline, table: Table, key: EntryKey, message: p4r.TableE
             raise P4RuntimeError(
                 Code.RESOURCE_EXHAUSTED, f"table {table.name!r} is full: it holds its {table.size} entries"
             ) from error
+        except LookUpTooLong as error:
+            raise P4RuntimeError(Code.RESOURCE_EXHAUSTED, str(error)) from error
 
     if table.profile is None:
         put(decode_table_action(pipeline.program, table, message.action, is_default=False))
@@ -137,8 +157,8 @@ def _modify(
             f"entry {describe_key(table, key)} of table {table.name!r} is const: MODIFY may set its direct "
             "counter and meter, with the action unset",
         )
-    has_meter, has_counter = message.HasField("meter_config"), message.HasField("counter_data")
-    meter = decode_meter_config(table.direct_meter, message.meter_config) if has_meter else None
+    has_counter = message.HasField("counter_data")
+    meter = _decode_meter(pipeline, table, message)
     counter = decode_counter_data(message.counter_data) if has_counter else None
     if (is_const or table.is_const) and message.idle_timeout_ns:
         raise invalid(

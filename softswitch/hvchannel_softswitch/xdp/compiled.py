@@ -110,7 +110,7 @@ class CompiledProgram:
     def probe(self, port: int, frame: bytes, now: int, *, trace: bool) -> tuple[int, bytes] | None:
         """Runs a frame that arrives on `port` at `now`: the egress port and the frame as it leaves, or None if it is
         dropped. Raises OSError, ValueError for a frame longer than 64 KiB."""
-        padded, metadata = frame + bytes(PROBE_PADDING), _METADATA.pack(port, now)
+        padded, metadata = probe_input(port, frame, now)
         run = self.build(probe=True, trace=trace).test_run(padded, metadata=metadata)
         if not run.result & SENT:
             return None
@@ -124,6 +124,12 @@ class CompiledProgram:
         self.memory.close()
         self.events.close()
         self.arena.close()
+
+
+def probe_input(port: int, frame: bytes, now: int) -> tuple[bytes, bytes]:
+    """What a probe is run on, for a frame that arrives on `port` at `now`: the frame as it has it, and the metadata in
+    front of that."""
+    return frame + bytes(PROBE_PADDING), _METADATA.pack(port, now)
 
 
 _cache: dict[bytes, Compiled] = {}

@@ -32,7 +32,7 @@ from hvchannel_softswitch.xdp.grace import Grace
 from hvchannel_softswitch.xdp.idle import IdleTimes
 from hvchannel_softswitch.xdp.layout import Layout
 from hvchannel_softswitch.xdp.masked_table import MaskedTable
-from hvchannel_softswitch.xdp.meters import IndirectMeter
+from hvchannel_softswitch.xdp.meters import IndirectMeter, check_config
 from hvchannel_softswitch.xdp.records import MAX_PRIORITY
 from hvchannel_softswitch.xdp.registers import LiveRegister
 from hvchannel_softswitch.xdp.tables import LiveTable
@@ -183,6 +183,10 @@ class XdpEngine:
         """See Engine. The buckets start full."""
         live = self._tables[table]
         live.write_meter(live.slot_of(key), config)
+
+    def check_meter(self, config: MeterConfig) -> None:
+        """See Engine. Bursts have to fit a meter's record, in billionths."""
+        check_config(config)
 
     def read_counter(self, counter: str, index: int) -> CounterData:
         """See Engine."""

@@ -69,9 +69,9 @@ class MaskGroups:
         """Groups with entries."""
 
     @property
-    def most(self) -> int:
-        """Groups that a look-up may visit, now or after the next flush."""
-        return max(self.used, len(self._listed))
+    def listed(self) -> int:
+        """Groups that a look-up visits now."""
+        return len(self._listed)
 
     def get(self, masks: Words) -> MaskGroup | None:
         """The group of these masks, if there is one."""
@@ -138,6 +138,13 @@ class MaskGroups:
         self._arena.u32[self._word] = len(listed) << 1 | spare
         self._left_force[self._in_force] = self._grace.generation
         self._in_force, self._listed = spare, listed
+
+    def tidy(self) -> bool:
+        """As flush, and takes groups without entries out of the list too, whatever it costs. Whether there were any."""
+        before = self.listed
+        self._urgent = self._urgent or self._changed
+        self.flush()
+        return self.listed < before
 
     def _write(self, which: int, listed: list[tuple[Words, int, int]]) -> None:
         u64 = self._arena.u64

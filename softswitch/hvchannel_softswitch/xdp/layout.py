@@ -59,7 +59,7 @@ from dataclasses import dataclass
 from hvchannel_softswitch.model import MatchKind, Program, Table
 from hvchannel_softswitch.xdp.packing import WORD, WORD_MASK, Packing, packing
 
-VERSION = 2
+VERSION = 3
 """Of what is said above: a process takes an arena over only if its own layout has the same. Count it up with each
 change."""
 
@@ -84,8 +84,8 @@ MAX_CHAIN = 16
 """Entries in the longest chain of a table of exact keys."""
 
 STEPS_OF_ALL, FEWEST_STEPS, MOST_STEPS = 1024, 128, 512
-"""Groups, and entries in their longest chains, that look-ups in all other tables may visit together, and the least and the
-most that one may: the kernel's verifier walks them all (see `TableLayout.max_steps`)."""
+"""Groups, and entries in their longest chains, that look-ups in all other tables may visit together, and the least
+and the most that one may: the kernel's verifier walks them all (see `TableLayout.max_steps`)."""
 
 METER_LOCK, METER_LAST, METER_COMMITTED, METER_PEAK, METER_CIR, METER_PIR = 0, 8, 16, 24, 32, 40
 METER_COMMITTED_BURST, METER_PEAK_BURST, METER_COMMITTED_FILL, METER_PEAK_FILL, METER_SIZE = (
@@ -126,9 +126,10 @@ HASH_MULTIPLIER, HASH_SHIFT = _MULTIPLIER, 32
 
 @dataclass(frozen=True, slots=True)
 class TableLayout:
-    """A table's place. `max_steps`: how many groups and entries one look-up may visit, of a table whose keys are not all
-    exact. `slots` (entries, a power of two) exceeds the table's size: a replaced entry's slot is not free
-    at once. `meter_pool` is the offset of its direct meter's records, of which there are as many as slots."""
+    """A table's place. `max_steps`: how many groups and entries one look-up may visit, of a table whose keys are not
+    all exact. `slots` (entries; a power of two, as is `bucket_count`) exceeds the table's size: a replaced entry's
+    slot is not free at once. `meter_pool` is the offset of its direct meter's records, of which there are as many as
+    slots."""
 
     table: Table
     key: Packing
@@ -148,11 +149,7 @@ class TableLayout:
     counter: int
     meter_pool: int
     max_steps: int
-
-    @property
-    def bucket_count(self) -> int:
-        """A power of two."""
-        return self.slots
+    bucket_count: int
 
     @property
     def bucket_shift(self) -> int:
@@ -275,6 +272,8 @@ def _table(table: Table, space: _Space, per_cpu: _Space, max_steps: int) -> Tabl
     hit = arguments + 8 * max((packed.words for packed in args), default=0)
     stride = hit + (24 if table.support_timeout else 0)
     group_stride = 8 * key.words + 16
+    # A look-up through mask groups can meet the longest chain in each: buckets for chains of one or two.
+    bucket_count = slots if exact else 4 * slots
     return TableLayout(
         table,
         key,
@@ -287,7 +286,8 @@ def _table(table: Table, space: _Space, per_cpu: _Space, max_steps: int) -> Tabl
         arguments,
         hit,
         header=space.take(8),
-        buckets=space.take(4 * slots) if table.keys else 0,
+        buckets=space.take(4 * bucket_count) if table.keys else 0,
+        bucket_count=bucket_count,
         entries=space.take(stride * slots),
         lists=space.take(2 * GROUPS * group_stride) if not exact else 0,
         group_stride=group_stride,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hvchannel_softswitch.engine import EntryKey, Inserter
+from hvchannel_softswitch.engine import EngineError, EntryKey, Inserter
 from hvchannel_softswitch.model import MatchKind
 from hvchannel_softswitch.refusals import entry_exists, table_full
 from hvchannel_softswitch.xdp.arena import Arena
@@ -70,7 +70,11 @@ class MaskedTable(LiveTable):
                 length += 1
             if self.count >= max_size:
                 raise table_full(self.table)
-            self._check_steps(group, length)
+            if (refusal := self._refusal(group, length)) is not None:
+                if groups.tidy():
+                    insert(key, args)
+                    return
+                raise refusal
             if group is None:
                 group = groups.make(masks)
             if not sorted_in:
@@ -94,13 +98,15 @@ class MaskedTable(LiveTable):
 
         return insert
 
-    def _check_steps(self, group: MaskGroup | None, length: int) -> None:
+    def _refusal(self, group: MaskGroup | None, length: int) -> EngineError | None:
+        """Of an entry of this group, a new one if it is None, that would be a chain's `length`th."""
         used = self.groups.used + (group is None or not group.count)
         if used > GROUPS:
-            raise too_many_groups(self.table.name)
-        groups, longest = max(self.groups.most, used), max(self.longest, length)
+            return too_many_groups(self.table.name)
+        groups, longest = max(self.groups.listed, used), max(self.longest, length)
         if steps(groups, longest) > self.layout.max_steps:
-            raise too_many_steps(self.table.name, groups, longest, self.layout.max_steps)
+            return too_many_steps(self.table.name, groups, longest, self.layout.max_steps)
+        return None
 
     def adopt_entry(self, slot: int, length: int) -> bool:
         """See LiveTable."""

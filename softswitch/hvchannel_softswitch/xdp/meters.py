@@ -43,14 +43,7 @@ class MeterPool:
         a record can hold."""
         if config is None:
             return 0
-        for name, value, most in (
-            ("cir", config.cir, _MAX_RATE),
-            ("cburst", config.cburst, _MAX_BURST),
-            ("pir", config.pir, _MAX_RATE),
-            ("pburst", config.pburst, _MAX_BURST),
-        ):
-            if not 0 <= value <= most:
-                raise EngineError(f"{name} {value} of a meter is not valid (valid: 0 to {most})")
+        check_config(config)
         committed, peak = config.cburst * _NANO, config.pburst * _NANO
         record = self._slots.take()
         _RECORD.pack_into(
@@ -116,6 +109,18 @@ class IndirectMeter:
     def adopt(self) -> None:
         """Takes the cells as they are. Raises ArenaError."""
         self._pool.adopt({self._u32[self._cells + index] for index in range(self.size)})
+
+
+def check_config(config: MeterConfig) -> None:
+    """Raises EngineError for a rate or a burst that a record cannot hold."""
+    for name, value, most in (
+        ("cir", config.cir, _MAX_RATE),
+        ("cburst", config.cburst, _MAX_BURST),
+        ("pir", config.pir, _MAX_RATE),
+        ("pburst", config.pburst, _MAX_BURST),
+    ):
+        if not 0 <= value <= most:
+            raise EngineError(f"{name} {value} of a meter is not valid (valid: 0 to {most})")
 
 
 def _fill(burst: int, rate: int) -> int:

@@ -51,7 +51,8 @@ class XdpSwitch:
         """`interfaces` are (port number, name). With `pinned` the data path outlives this process, and that of one
         before is taken over: see `adopt`. `pcap`: a folder for <interface>_in.pcap and _out.pcap. Raises ValueError
         for numbers that cannot be, OSError."""
-        self.interfaces = dict(interfaces)
+        given = tuple(interfaces)
+        self.interfaces = dict(given)
         self.cpu_port = cpu_port
         self.drop_port = drop_port
         self.on_cpu_frame: Callable[[bytes], None] | None = None
@@ -61,7 +62,7 @@ class XdpSwitch:
         """Frames of PacketOut that the program sent to a port that is not there."""
         self._pinned = pinned
         self._clock = clock
-        self._ports = XdpPorts(self.interfaces.items(), pinned=pinned)
+        self._ports = XdpPorts(given, pinned=pinned)
         self._sender = Sender(self.interfaces)
         self._tap = Tap(pcap, self.interfaces) if pcap is not None else None
         self._engine: CompiledEngine | None = None
