@@ -63,7 +63,7 @@ def storing(value: ex.Expression) -> Program:
 
 
 def hashing(
-    algorithm: str, *parts: st.CalculationPart, size: ex.Expression = ex.Const(7), payload: bool = False
+    algorithm: str, *parts: st.CalculationPart, size: ex.Expression = SEVEN, payload: bool = False
 ) -> Program:
     made = st.Calculation("test", algorithm, parts or (st.CalculationPart(WIDE, 64, None),), payload)
     changed = doing(st.Hash(TARGET, ex.Const(0), made, size))
