@@ -17,7 +17,6 @@ from hvchannel_softswitch.engine import (
     DigestSink,
     EngineError,
     Entry,
-    EntryExists,
     EntryKey,
     FrameSink,
     IdleSink,
@@ -26,14 +25,14 @@ from hvchannel_softswitch.engine import (
     MeterConfig,
     NoSuchEntry,
     Replica,
-    TableFull,
 )
 from hvchannel_softswitch.interpreter.code import Code, Sinks
+from hvchannel_softswitch.interpreter.inserter import TableInserter, exists, full
 from hvchannel_softswitch.interpreter.meters import TwoRateMeter
 from hvchannel_softswitch.interpreter.state import State
 from hvchannel_softswitch.interpreter.tables import LiveEntry, LiveTable
 from hvchannel_softswitch.interpreter.validate import check_key
-from hvchannel_softswitch.model import Program, Table
+from hvchannel_softswitch.model import Program
 from hvchannel_softswitch.trace import Tracer
 
 T = TypeVar("T")
@@ -121,33 +120,16 @@ class Interpreter:
         check_key(live.table, key)
         live.check(action)
         if key in live.by_key:
-            raise _exists(table, key)
+            raise exists(live.table, key)
         if len(live.by_key) >= live.table.max_size:
-            raise _full(live.table)
+            raise full(live.table)
         entry = live.insert(key, action)
         if live.table.support_timeout:
             entry.hit = self._clock()
 
     def inserter(self, table: str, action: str) -> Inserter:
         """See Engine."""
-        live = self._writable(table)
-        by_key, add, max_size = live.by_key, live.index.add, live.table.max_size
-        place = live.actions[action]
-        clock = self._clock if live.table.support_timeout else None
-
-        def insert(key: EntryKey, args: tuple[int, ...]) -> None:
-            if len(by_key) >= max_size:
-                raise _exists(table, key) if key in by_key else _full(live.table)
-            entry = LiveEntry(key, live.serial + 1, is_const=False)
-            if by_key.setdefault(key, entry) is not entry:
-                raise _exists(table, key)
-            live.serial += 1
-            entry.action, entry.args = place, args
-            if clock is not None:
-                entry.hit = clock()
-            add(entry)
-
-        return insert
+        return TableInserter(self._writable(table), action, self._clock)
 
     def modify(self, table: str, key: EntryKey, action: Action) -> None:
         """See Engine."""
@@ -335,14 +317,6 @@ class Interpreter:
                 f"table {table!r} has no entry with this key: {key.matches}, priority {key.priority}"
             )
         return entry
-
-
-def _exists(table: str, key: EntryKey) -> EntryExists:
-    return EntryExists(f"table {table!r} already has an entry with this key: {key.matches}")
-
-
-def _full(table: Table) -> TableFull:
-    return TableFull(f"table {table.name!r} is full: it holds {table.max_size} entries")
 
 
 def _cell(cells: list[Any], index: int, what: str) -> Any:
