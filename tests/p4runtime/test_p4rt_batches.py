@@ -186,3 +186,23 @@ def test_of_a_request_with_updates_that_are_none_nothing_is_applied():
     with pytest.raises(DecodeError):
         apply_batch(pipeline, broken)
     assert read_entities(pipeline, _EVERYTHING) == before
+
+
+async def test_a_request_that_no_serialiser_wrote_is_applied_as_well(primary):
+    # Two updates with the election id between them, and a device id at the end.
+    ones = [p4r.WriteRequest(updates=[_exact(n)]).SerializeToString() for n in (1, 2)]
+    election = p4r.WriteRequest(election_id=p4r.Uint128(low=1)).SerializeToString()
+    data = ones[0] + election + ones[1] + p4r.WriteRequest(device_id=1).SerializeToString()
+    assert split(data) is None
+    write = primary.channel.unary_unary("/p4.v1.P4Runtime/Write")
+    assert await write(data, timeout=10) == b""
+    wanted = p4r.Entity(table_entry=p4r.TableEntry(table_id=_TABLES["exact_table"].preamble.id))
+    assert len(await primary.read(wanted)) == 2
+
+
+async def test_bytes_that_are_no_request_are_refused(primary):
+    write = primary.channel.unary_unary("/p4.v1.P4Runtime/Write")
+    claim = p4r.WriteRequest(device_id=1, election_id=p4r.Uint128(low=1)).SerializeToString()
+    for data in (b"\x0a\xff", claim + b"\x22\x03\x0a\x05\x01"):
+        with pytest.raises(Exception, match="the request is no WriteRequest"):
+            await write(data, timeout=10)
