@@ -47,8 +47,8 @@ peak_fill. Tokens and bursts are billionths of the unit, times nanoseconds; `fil
 fill, so that no product overflows. An indirect meter has u32 cells that name records.
 
 **Headers** are kept in a CPU's block while a packet is treated, each at `headers[name]`: u8 valid, u16 at +2 its
-offset in the frame + 1 (0: it was not extracted), its bytes at +8. `position` (u64): what the
-parser leaves there for the stages after it.
+offset in the frame + 1 (0: it was not extracted), its bytes at +8. `cells`: three u64 in which a program keeps what
+the verifier is not to follow.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ class Layout:
     meters: dict[str, MeterLayout]
     registers: dict[str, RegisterLayout]
     headers: dict[str, int]
-    position: int
+    cells: int
     cpus: int
     cpu_count: int
     cpu_stride: int
@@ -250,11 +250,11 @@ def lay_out(program: Program, possible_cpus: int) -> Layout:
         for header in program.headers.values()
         if not header.metadata
     }
-    position = per_cpu.take(8)
+    cells = per_cpu.take(24)
     cpu_count = _power_of_two(possible_cpus)
     cpus = space.take(per_cpu.end * (cpu_count + 1))
     return Layout(
-        tables, counters, meters, registers, headers, position, cpus, cpu_count, per_cpu.end, space.end
+        tables, counters, meters, registers, headers, cells, cpus, cpu_count, per_cpu.end, space.end
     )
 
 

@@ -74,10 +74,10 @@ class Parser:
         b.position_at_end(self._end)
         # Through memory, so that the verifier does not tell the ways through the parser apart from here on.
         block = self._f.get(self._f.cpu_block, POINTER)
-        self._f.store(self._f.get(self._f.position), block, self._f.layout.position)
-        b.store(self._f.reload(block, self._f.layout.position, I64), self._f.position)
-        b.store(self._f.get(self.error, I32), self._f.at(block, self._f.layout.position))
-        b.store(self._f.reload(block, self._f.layout.position, I32), self.error)
+        self._f.store(self._f.get(self._f.position), block, self._f.layout.cells)
+        b.store(self._f.reload(block, self._f.layout.cells, I64), self._f.position)
+        b.store(self._f.get(self.error, I32), self._f.at(block, self._f.layout.cells))
+        b.store(self._f.reload(block, self._f.layout.cells, I32), self.error)
 
     def _state(self, state: ParseState) -> None:
         b = self._b
