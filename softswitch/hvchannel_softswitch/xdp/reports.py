@@ -49,6 +49,8 @@ class Kind(IntEnum):
     """The group, and the number of the record that the packet is left in."""
     REPLICA = 15
     """The first of a replica's run: the port, the instance, and the number of that record."""
+    UNICAST = 16
+    """The port: the packet of a program that multicasts enters egress as itself."""
 
 
 PROBE_SLOT = 1 << 32

@@ -15,8 +15,8 @@ from hvchannel_softswitch.xdp.waiting import Steps, Waiting
 if TYPE_CHECKING:
     from hvchannel_softswitch.xdp.frames import CompiledEngine
 
-_REPLICATED = 5
-"""A replica's instance_type."""
+_NORMAL, _REPLICATED = 0, 5
+"""Values of instance_type."""
 
 
 class TraceReader:
@@ -119,6 +119,8 @@ class TraceReader:
             case Kind.MULTICAST:
                 replicas, _ = self._engine.reach(words[0], live=False)
                 tracer.multicast(words[0], replicas)
+            case Kind.UNICAST:
+                tracer.egress(words[0], 0, _NORMAL)
             case Kind.REPLICA:
                 tracer.egress(words[0], words[1], _REPLICATED)
             case Kind.SENT:

@@ -137,7 +137,7 @@ control MulticastEgress(inout headers_t h, inout metadata_t meta, inout standard
     table rewrite {
         key = {
             standard.egress_port : exact @name("port");
-            standard.egress_rid : ternary @name("rid");
+            standard.egress_rid : exact @name("rid");
         }
         actions = { push; pop; note; cut; drop; keep; }
         default_action = keep();

@@ -154,6 +154,10 @@ class Trace:
         """The packet is left in a record, to be replicated."""
         self._events.words(Kind.MULTICAST, [group, slot])
 
+    def unicast(self, port: ir.Value) -> None:
+        """The packet enters egress as itself."""
+        self._events.words(Kind.UNICAST, [port])
+
     def replica(self, port: ir.Value, instance: ir.Value, slot: ir.Value) -> None:
         """A replica of the packet that is left in a record enters egress."""
         self._events.words(Kind.REPLICA, [port, instance, slot])

@@ -7,7 +7,6 @@ from __future__ import annotations
 from hvchannel_softswitch.model import Program
 from hvchannel_softswitch.xdp.layout import Layout
 from hvchannel_softswitch.xdp.lower.build import Build, Lowered, Role
-from hvchannel_softswitch.xdp.lower.kernel import i64
 from hvchannel_softswitch.xdp.lower.replicas import Replicas
 from hvchannel_softswitch.xdp.lower.stages import Stages
 
@@ -40,5 +39,5 @@ def _whole(stages: Stages, replicas: Replicas | None) -> None:
         replicas.leave()
     stages.unicast()
     if replicas is not None:
-        stages.storage.set_standard("egress_rid", i64(0))
+        replicas.unicast()
     stages.egress(_NORMAL)

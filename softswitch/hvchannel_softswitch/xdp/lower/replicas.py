@@ -59,6 +59,13 @@ class Replicas:
             self._copy(group)
         b.position_at_end(otherwise)
 
+    def unicast(self) -> None:
+        """The packet goes to one port, as itself."""
+        stages = self._stages
+        stages.storage.set_standard("egress_rid", i64(0))
+        if stages.trace is not None:
+            stages.trace.unicast(self._f.get(stages.arrival.port))
+
     def _copy(self, group: ir.Value) -> None:
         f, b, place = self._f, self._b, self._place
         block = f.get(f.cpu_block, POINTER)
