@@ -75,9 +75,8 @@ class Replicas:
         chosen = f.widen(f.load(f.arena(place.groups), b.mul(group, i64(2)), I16))
         self._drop_unless(b.icmp_unsigned("!=", chosen, i64(0)))
         # The kernel copies what is in one piece only.
-        beyond = f.at(f.get(f.data, POINTER), f.kernel.frame_length(f.context))
-        in_one = b.icmp_unsigned("==", b.ptrtoint(beyond, I64), b.ptrtoint(f.get(f.data_end, POINTER), I64))
-        self._drop_unless(in_one)
+        start, end = (b.ptrtoint(f.get(bound, POINTER), I64) for bound in (f.data, f.data_end))
+        self._drop_unless(b.icmp_unsigned("==", b.sub(end, start), f.frame_length()))
         f.store(b.add(left, i64(1)), block, place.left)
         self._leave_in(self._record(slot))
         key = f.variable("set", I32)
