@@ -12,12 +12,12 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hvchannel_softswitch import bpf
 from hvchannel_softswitch.bpf import bpffs
 from hvchannel_softswitch.engine import ActionCall, EngineError, EntryKey, Exact, Replica
 from hvchannel_softswitch.model import Program, UnsupportedProgram, load
@@ -29,9 +29,10 @@ from hvchannel_softswitch.xdp.replication import MOST_GROUPS
 from hvchannel_softswitch.xdp.switch import XdpSwitch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from .engine_pair import Pair, pair
-from .wires import TYPE, Host, Wires, receive, wait_for, wires
+from .wires import TYPE, Host, Wires, ip, receive, wires
 
 pytestmark = pytest.mark.root
 
@@ -73,7 +74,9 @@ routes = st.dictionaries(
     st.one_of(
         st.builds(lambda port: ActionCall("MulticastIngress.to_port", (port,)), st.sampled_from(PORTS)),
         st.builds(to_group, st.sampled_from((0, 5, *GROUPS)), st.integers(0, 255)),
-        st.builds(lambda g: ActionCall("MulticastIngress.to_group_dropped", (g,)), st.sampled_from((0, *GROUPS))),
+        st.builds(
+            lambda g: ActionCall("MulticastIngress.to_group_dropped", (g,)), st.sampled_from((0, *GROUPS))
+        ),
         st.builds(lambda g: ActionCall("MulticastIngress.reported", (g,)), st.sampled_from(GROUPS)),
     ),
 )
@@ -81,7 +84,9 @@ rewrites = st.dictionaries(
     st.tuples(st.sampled_from((*PORTS, CPU_PORT)), st.sampled_from((0, 1, 65535))),
     st.one_of(
         st.builds(push, st.integers(0, 4095)),
-        st.sampled_from([ActionCall(f"MulticastEgress.{name}", ()) for name in ("pop", "note", "drop", "keep")]),
+        st.sampled_from(
+            [ActionCall(f"MulticastEgress.{name}", ()) for name in ("pop", "note", "drop", "keep")]
+        ),
         st.builds(lambda length: ActionCall("MulticastEgress.cut", (length,)), st.integers(14, 80)),
     ),
 )
@@ -104,7 +109,12 @@ def both() -> Iterator[Pair]:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(groups=groups, routes=routes, rewrites=rewrites, sent=st.lists(st.tuples(st.sampled_from(PORTS), frames())))
+@given(
+    groups=groups,
+    routes=routes,
+    rewrites=rewrites,
+    sent=st.lists(st.tuples(st.sampled_from(PORTS), frames())),
+)
 def test_replicas_are_those_of_the_interpreter(both, groups, routes, rewrites, sent):
     both.reset()
     for group in GROUPS:
@@ -212,19 +222,34 @@ def test_programs_whose_packets_pass_twice_are_still_refused():
 
 
 class Live:
-    """A switch with a host on each of four ports."""
+    """Hosts on four ports, and the switch once there is one."""
 
-    def __init__(self, world: Wires, make: Callable[[], XdpSwitch]) -> None:
+    def __init__(self, world: Wires) -> None:
         self.world = world
         self.hosts: dict[int, Host] = {port: world.host(f"p{port}") for port in PORTS}
         self.sockets: dict[int, socket.socket] = {port: host.socket() for port, host in self.hosts.items()}
-        self.switch = make()
+        self.made: XdpSwitch | None = None
 
-    def running(self) -> CompiledEngine:
+    @property
+    def switch(self) -> XdpSwitch:
+        assert self.made is not None
+        return self.made
+
+    def running(self, more: Mapping[int, str] | None = None, **options: Any) -> CompiledEngine:
         """The program: what is sent to MACS[0] goes to group 7, which has ports 1, 2 and 3."""
-        engine = fill(self.switch)
-        self.switch.commit(engine)
+        interfaces = {port: f"p{port}" for port in PORTS} | dict(more or {})
+        switch = self.made = XdpSwitch(interfaces.items(), cpu_port=CPU_PORT, **options)
+        engine = fill(switch)
+        switch.commit(engine)
         return engine
+
+    def close(self) -> None:
+        """Ends the switch, if there is one."""
+        if self.made is not None:
+            self.made.stop()
+            if self.made.engine is not None:
+                self.made.engine.close()
+            self.made = None
 
     def send(self, mac: int = MACS[0], port: int = 4, payload: bytes = bytes(46)) -> bytes:
         frame = mac.to_bytes(6) + bytes.fromhex("020000000099") + TYPE + payload
@@ -254,11 +279,11 @@ def pushed(frame: bytes, vlan: int) -> bytes:
 @pytest.fixture
 def live() -> Iterator[Live]:
     with wires() as world:
-        made = Live(world, lambda: XdpSwitch([(port, f"p{port}") for port in PORTS], cpu_port=CPU_PORT))
-        yield made
-        made.switch.stop()
-        if made.switch.engine is not None:
-            made.switch.engine.close()
+        made = Live(world)
+        try:
+            yield made
+        finally:
+            made.close()
 
 
 def arrived(live: Live, frame: bytes) -> None:
@@ -434,28 +459,114 @@ def test_a_port_goes_and_comes_back(live: Live) -> None:
 async def until(condition: Callable[[], bool]) -> None:
     """Lets the loop run until it holds."""
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 (the kernel's state, of which nobody tells)
             await asyncio.sleep(0.005)
 
 
-def test_traces_and_captures_have_the_replicas(tmp_path: Path) -> None:
+def test_traces_and_captures_have_the_replicas(live: Live, tmp_path: Path) -> None:
     sink = StringIO()
-    with wires() as world:
-        live = Live(
-            world, lambda: XdpSwitch([(port, f"p{port}") for port in PORTS], cpu_port=CPU_PORT, pcap=tmp_path)
-        )
-        engine = live.running()
-        live.switch.set_tracer(Tracer(sink, as_json=True))
-        frame = live.send()
-        arrived(live, frame)
-        engine.drain()
-        (packet,) = (json.loads(line) for line in sink.getvalue().splitlines())
-        assert {out["port"] for out in packet["out"]} == {1, 2, 3}
-        assert {"port": 2, "frame": pushed(frame, 20).hex()} in packet["out"]
-        assert {"multicast": 7, "to": [[1, 10], [2, 20], [3, 30]]} in packet["steps"]
-        assert {"egress": 2, "instance": 20, "as": "replica"} in packet["steps"]
-        live.switch.set_tracer(None)
-        arrived(live, live.send())
-        live.switch.stop()
-        engine.close()
+    engine = live.running(pcap=tmp_path)
+    live.switch.set_tracer(Tracer(sink, as_json=True))
+    frame = live.send()
+    arrived(live, frame)
+    engine.drain()
+    (packet,) = (json.loads(line) for line in sink.getvalue().splitlines())
+    assert {out["port"] for out in packet["out"]} == {1, 2, 3}
+    assert {"port": 2, "frame": pushed(frame, 20).hex()} in packet["out"]
+    assert {"multicast": 7, "to": [[1, 10], [2, 20], [3, 30]]} in packet["steps"]
+    assert {"egress": 2, "instance": 20, "as": "replica"} in packet["steps"]
+    live.switch.set_tracer(None)
+    arrived(live, live.send())
+    live.close()
     assert pushed(frame, 20) in (tmp_path / "p2_out.pcap").read_bytes()
+
+
+# --- without this process ---------------------------------------------------------------------------------------------
+
+
+def pinned_switch(pinned: Pinned) -> XdpSwitch:
+    return XdpSwitch([(port, f"p{port}") for port in PORTS], cpu_port=CPU_PORT, pinned=pinned)
+
+
+@pytest.fixture
+def killed(tmp_path: Path) -> Iterator[tuple[Live, Callable[[], Pinned]]]:
+    """Hosts on four ports, whose switch has been killed."""
+    place = tmp_path / "bpf"
+    place.mkdir()
+    bpffs.mount(place)
+
+    def pinned() -> Pinned:
+        return Pinned("t-multicast", run=tmp_path / "run", bpf=place)
+
+    def killed() -> None:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "tests.softswitch.multicaster", "t-multicast", tmp_path / "run", place],
+            cwd=HERE.parents[1],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert child.stdout is not None
+            assert any(line.startswith("multicasting") for line in iter(child.stdout.readline, ""))
+        finally:
+            child.send_signal(signal.SIGKILL)
+            child.communicate()
+
+    try:
+        with wires() as world:
+            live = Live(world)
+            killed()
+            yield live, pinned
+            if live.made is not None:
+                live.close()
+            else:
+                remove(pinned())
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_replication_outlives_its_process(killed: tuple[Live, Callable[[], Pinned]]) -> None:
+    live, pinned = killed
+    for _ in range(3):
+        arrived(live, live.send())
+    switch = live.made = pinned_switch(pinned())
+    left = switch.adopt()
+    assert left is not None
+    engine = switch.load_adopted(PROGRAM, left)
+    assert engine.multicast_groups() == {7: (Replica(1, 10), Replica(2, 20), Replica(3, 30))}
+    arrived(live, live.send())
+    engine.set_multicast_group(7, (Replica(1, 10), Replica(4, 1), Replica(2, 20)))
+    engine.flush()
+    frame = live.send()
+    assert receive(live.sockets[1]) == receive(live.sockets[4]) == frame
+    assert receive(live.sockets[2]) == pushed(frame, 20)
+    assert live.quiet(*PORTS)
+
+
+def test_a_port_that_comes_back_to_the_next_process_is_a_member_again(
+    killed: tuple[Live, Callable[[], Pinned]],
+) -> None:
+    live, pinned = killed
+    live.hosts[2].unplug()
+    frame = live.send()
+    assert receive(live.sockets[1]) == frame
+    assert receive_any(live.sockets[3])[-46:] == bytes(46)
+    live.hosts[2].plug()
+    live.sockets[2] = live.hosts[2].socket()
+    switch = live.made = pinned_switch(pinned())
+    left = switch.adopt()
+    assert left is not None
+    switch.load_adopted(PROGRAM, left)
+    arrived(live, live.send())
+
+
+def test_generic_ports_multicast_nothing_and_it_is_said(live: Live) -> None:
+    """Its copies come to egress without what precedes the frame."""
+    ip("link set lo up")
+    with capture_logs() as logs:
+        live.running({5: "lo"})
+    (told,) = (entry for entry in logs if "are not multicast" in entry["event"])
+    assert set(told["ports"]) == {*PORTS, 5}
+    live.send()
+    assert live.send(mac=0x0200000000F1) == receive(live.sockets[1])
+    assert live.quiet(*PORTS)

@@ -199,8 +199,9 @@ def create_map(
     inner: Map | None = None,
 ) -> Map:
     """A new, empty (of arrays: zeroed) map. Sizes in bytes; of a RINGBUF both are 0 and `max_entries` is its size in
-    bytes, a power of two of whole pages. `inner`: of a map of maps, one of the kind that it takes, in values of 4 bytes:
-    a descriptor when it is written, the map's number when it is read. Raises OSError, ValueError for the name."""
+    bytes, a power of two of whole pages. `inner`: of a map of maps, one of the kind that it takes, in values of
+    4 bytes: a descriptor when it is written, the map's number when it is read. Raises OSError, ValueError for the
+    name."""
     like = inner.fd if inner is not None else 0
     packed = _CREATE.pack(kind, key_size, value_size, max_entries, flags, like, 0, object_name(name))
     try:

@@ -2,8 +2,8 @@
 """A program in the kernel: its maps, and the builds of it that are loaded.
 
 Of a program there is the build that runs on the ports and, when first needed, one that runs a single frame for this
-process (a probe: for PacketOut, tests and STF), and of each one that traces; of one that multicasts, all of that for its
-replicas too. All of them work on the same arena.
+process (a probe: for PacketOut, tests and STF), and of each one that traces; of a program that multicasts, all of that
+for its replicas too. All of them work on the same arena.
 """
 
 from __future__ import annotations
@@ -95,9 +95,7 @@ class CompiledProgram:
         if left is not None:
             self.arena, self.events = left.arena, left.events
         else:
-            self.arena = bpf.create_map(
-                MapKind.ARRAY, 4, self.layout.size, 1, MapFlag.MMAPABLE, name="arena"
-            )
+            self.arena = bpf.create_map(MapKind.ARRAY, 4, self.layout.size, 1, MapFlag.MMAPABLE, name="arena")
             self.events = bpf.create_map(MapKind.RINGBUF, 0, 0, RING_BYTES, name="events")
         if self.layout.replication is not None and port_maps is not NO_PORTS:
             if left is not None and left.sets is None:
@@ -140,9 +138,7 @@ class CompiledProgram:
             if self._cpu_port is not None:
                 self.build(role=Role.CPU_REPLICA)
 
-    def build(
-        self, *, probe: bool = False, trace: bool = False, role: Role = Role.WHOLE
-    ) -> bpf.Program:
+    def build(self, *, probe: bool = False, trace: bool = False, role: Role = Role.WHOLE) -> bpf.Program:
         """A build, loaded; made when it is first asked for. Raises UnsupportedProgram, of a program that the kernel
         refuses too, naming the construct that it stopped at."""
         key = (probe, trace, role)

@@ -92,7 +92,7 @@ class CompiledEngine(XdpEngine):
 
     def set_multicast_group(self, group: int, replicas: tuple[Replica, ...] | None) -> None:
         """See Engine. Raises EngineError for one that the kernel cannot make, if the program multicasts at all."""
-        if replicas is not None and self.compiled.layout.replication is not None:
+        if replicas is not None and self.multicasts:
             check_group(group, replicas, self._groups)
         if self._live is not None:
             self._live.set(group, replicas)
@@ -104,10 +104,18 @@ class CompiledEngine(XdpEngine):
         if self._live is not None:
             self._live.flush()
 
+    @property
+    def multicasts(self) -> bool:
+        """Whether the program does."""
+        return self.compiled.layout.replication is not None
+
     def connect(self, devices: Mapping[int, int], *, trace: bool) -> None:
         """Replicas for ports go to these interfaces from now on, by a build that traces or not. The replica for the CPU
         port, whose frame this process gets, is made where a frame for the first of them would be. Raises OSError."""
-        if self._live is not None and (list(self._devices.items()), self._tells) != (list(devices.items()), trace):
+        if self._live is not None and (list(self._devices.items()), self._tells) != (
+            list(devices.items()),
+            trace,
+        ):
             self._devices, self._tells = dict(devices), trace
             self._live.connect()
 
@@ -136,6 +144,7 @@ class CompiledEngine(XdpEngine):
     def watch(self, tracer: Tracer | None, tap: Tap | None) -> None:
         """Tells these of each packet on its way, once the builds that run are ones that trace: those of the ports are
         the switch's to run."""
+        self._trace.flush()
         if tracer is not None:
             tracer.attach(self.program)
         self._trace.tracer, self._trace.tap = tracer, tap

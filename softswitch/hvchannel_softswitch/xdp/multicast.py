@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Multicast groups of a program in the kernel: the sets of replicas in its arena (see `replication`), and for each set a
-devmap with the interfaces that it is copied to. An entry of a devmap names the program that runs there, too: the one
+"""Multicast groups of a program in the kernel: the sets of replicas in its arena (see `replication`), and for each set
+a devmap with the interfaces that it is copied to. An entry of a devmap names the program that runs there, too: the one
 that makes a replica of the copy.
 
 A group is changed by a new set, with a new devmap, to which the group leads from one store on.
@@ -55,7 +55,9 @@ def check_group(group: int, replicas: tuple[Replica, ...], groups: Mapping[int, 
     if not 0 < group < 1 << GROUP_BITS:
         raise EngineError(f"multicast group {group} is not valid (valid: 1 to {(1 << GROUP_BITS) - 1})")
     if group not in groups and len(groups) >= MOST_GROUPS:
-        raise EngineError(f"multicast group {group}: there are {MOST_GROUPS} groups, the most there is room for")
+        raise EngineError(
+            f"multicast group {group}: there are {MOST_GROUPS} groups, the most there is room for"
+        )
     instances: dict[int, int] = {}
     for replica in replicas:
         if not 0 <= replica.port < SET_PORTS:
@@ -157,7 +159,9 @@ class LiveGroups:
     def _read(self, number: int) -> tuple[Replica, ...]:
         start = self._place.sets // 4 + SET_PORTS * number
         cells = self._arena.u32[start : start + SET_PORTS].tolist()
-        members = [(cell >> PLACE_SHIFT, port, cell & INSTANCE_MASK) for port, cell in enumerate(cells) if cell]
+        members = [
+            (cell >> PLACE_SHIFT, port, cell & INSTANCE_MASK) for port, cell in enumerate(cells) if cell
+        ]
         return tuple(Replica(port, instance) for _, port, instance in sorted(members))
 
     def _fill(self, devmap: Map, replicas: tuple[Replica, ...]) -> None:

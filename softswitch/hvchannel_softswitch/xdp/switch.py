@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 
 from hvchannel_softswitch import bpf
+from hvchannel_softswitch.bpf import XdpMode
 from hvchannel_softswitch.engine import EntryKey, IdleSink
 from hvchannel_softswitch.model import Program
 from hvchannel_softswitch.switch import DROP_PORT, SWEEP_SECONDS
@@ -68,6 +69,7 @@ class XdpSwitch:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._config = b""
+        self._generic: list[int] = []
 
     @property
     def ports(self) -> dict[int, str]:
@@ -99,11 +101,7 @@ class XdpSwitch:
         if run is None or self._pinned is None:
             return None
         found = kept(self._pinned.directory, run.program.info.id)
-        if (
-            found is None
-            or not found.fits(self.drop_port, self.cpu_port)
-            or {ARENA, EVENTS} - set(run.maps)
-        ):
+        if found is None or not found.fits(self.drop_port, self.cpu_port) or {ARENA, EVENTS} - set(run.maps):
             log.warning("what runs on the ports is not taken over; it forwards until a pipeline replaces it")
             return None
         return found
@@ -166,7 +164,16 @@ class XdpSwitch:
         """The engine's replicas go where the ports are, now and from now on."""
 
         def connect() -> None:
-            engine.connect(self._ports.devices, trace=self._is_watched)
+            devices = self._ports.devices
+            engine.connect(devices, trace=self._is_watched)
+            generic = [number for number in devices if self._ports.mode(number) is not XdpMode.NATIVE]
+            if engine.multicasts and generic != self._generic:
+                self._generic = generic
+                log.warning(
+                    "frames that arrive by these ports are not multicast: generic XDP does not tell egress of "
+                    "which packet a copy is (--engine interpreter multicasts on any port)",
+                    ports=generic,
+                )
 
         connect()
         self._ports.on_devices = connect

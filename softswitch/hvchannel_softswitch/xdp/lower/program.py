@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A packet's way, in order, as simple_switch takes it: parser, ingress, digest, multicast or else egress, deparser, out.
-A replica's begins at egress."""
+"""A packet's way, in order, as simple_switch takes it: parser, ingress, digest, multicast or else egress, deparser,
+out. A replica's begins at egress."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ class Replicas:
 
     def resume(self) -> None:
         """One replica: its port, its instance, and everything that ingress left."""
-        f, b, stages, place = self._f, self._b, self._stages, self._place
+        f, stages, place = self._f, self._stages, self._place
         arrival = stages.arrival
         stages.notes.note("a replica")
         arrival.cpu_block()
@@ -133,7 +133,7 @@ class Replicas:
     def _sent_here(self) -> tuple[ir.Value, ir.Value]:
         """The record's number, and the instance; the port is in its variable."""
         f, b, stages = self._f, self._b, self._stages
-        # Generic XDP has no metadata here, and all copies share their bytes.
+        # Generic XDP has no metadata here.
         start, there = self._metadata()
         stages.arrival.go_on_if(there, XDP_DROP)
         slot = b.and_(f.widen(f.load(start, 0, I32)), i64(SLOTS - 1))
