@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The interpreter and the compiled program side by side, on one clock: whatever is done to one is done to the other, and
-everything that either shows is compared."""
+"""The interpreter and the compiled program side by side, on one clock: whatever is done to one is done to the other,
+and everything that either shows is compared."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ class Calculations:
         for byte in self._bytes(data):
             remainder = b.xor(remainder, byte)
             for _ in range(8):
-                low = b.and_(remainder, i64(1))
+                low = self._f.opaque(b.and_(remainder, i64(1)))
                 remainder = b.xor(b.lshr(remainder, i64(1)), b.mul(low, i64(polynomial)))
         return b.and_(b.xor(remainder, i64(final)), i64((1 << width) - 1))
 
@@ -138,7 +138,7 @@ class Calculations:
         for byte in self._bytes(data):
             remainder = b.xor(remainder, b.shl(byte, i64(width - 8)))
             for _ in range(8):
-                top = b.and_(b.lshr(remainder, i64(width - 1)), i64(1))
+                top = self._f.opaque(b.and_(b.lshr(remainder, i64(width - 1)), i64(1)))
                 remainder = b.xor(b.shl(remainder, i64(1)), b.mul(top, i64(polynomial)))
                 remainder = b.and_(remainder, i64((1 << width) - 1))
         return remainder

@@ -118,6 +118,11 @@ class Frame:
         """An address in the arena."""
         return self.at(self.kernel.map_value(MapRef.ARENA), offset)
 
+    def opaque(self, value: ir.Value) -> ir.Value:
+        """The same 64 bits, of which LLVM knows nothing: it would make a branch of a product with a single bit."""
+        kind = ir.FunctionType(I64, [I64])
+        return self.b.asm(kind, "", "=r,0", [value], side_effect=False)
+
     def widen(self, value: ir.Value) -> ir.Value:
         """As 64 bits, unsigned."""
         return value if value.type == I64 else self.b.zext(value, I64)
