@@ -10,15 +10,25 @@ import signal
 import sys
 from pathlib import Path
 
+from finsy.proto import p4i, p4r
+from google.protobuf import text_format
+from hvchannel_softswitch.p4runtime.device import SwitchDevice
+from hvchannel_softswitch.p4runtime.pipeline import build_pipeline
 from hvchannel_softswitch.xdp.pinned import Pinned
 
-from .test_xdp_multicast import fill, pinned_switch
+from .test_xdp_multicast import HERE, fill, pinned_switch
 
 
 def main(name: str, run: str, bpf: str) -> None:
     switch = pinned_switch(Pinned(name, run=Path(run), bpf=Path(bpf)))
-    switch.keep_config(b"multicast")
-    switch.commit(fill(switch))
+    programs = HERE / "programs"
+    config = p4r.ForwardingPipelineConfig(
+        p4info=text_format.Parse((programs / "multicast.p4info.txtpb").read_text(), p4i.P4Info()),
+        p4_device_config=(programs / "multicast.json").read_bytes(),
+    )
+    pipeline = build_pipeline(SwitchDevice(switch), config, lambda _digests: True)
+    fill(pipeline.engine)
+    pipeline.commit()
     print("multicasting", flush=True)
     signal.pause()
 

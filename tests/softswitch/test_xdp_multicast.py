@@ -18,9 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from finsy.proto import p4r
 from hvchannel_softswitch.bpf import bpffs
-from hvchannel_softswitch.engine import ActionCall, EngineError, EntryKey, Exact, Replica
+from hvchannel_softswitch.engine import ActionCall, Engine, EngineError, EntryKey, Exact, Replica
 from hvchannel_softswitch.model import Program, UnsupportedProgram, load
+from hvchannel_softswitch.p4runtime.device import SwitchDevice
+from hvchannel_softswitch.p4runtime.replication import read_replication
+from hvchannel_softswitch.p4runtime.service import P4RuntimeService
 from hvchannel_softswitch.trace import Tracer
 from hvchannel_softswitch.xdp.frames import CompiledEngine
 from hvchannel_softswitch.xdp.pinned import Pinned
@@ -239,7 +243,8 @@ class Live:
         """The program: what is sent to MACS[0] goes to group 7, which has ports 1, 2 and 3."""
         interfaces = {port: f"p{port}" for port in PORTS} | dict(more or {})
         switch = self.made = XdpSwitch(interfaces.items(), cpu_port=CPU_PORT, **options)
-        engine = fill(switch)
+        engine = switch.load(PROGRAM)
+        fill(engine)
         switch.commit(engine)
         return engine
 
@@ -260,8 +265,7 @@ class Live:
         return not select.select([self.sockets[port] for port in ports], [], [], 0)[0]
 
 
-def fill(switch: XdpSwitch) -> CompiledEngine:
-    engine = switch.load(PROGRAM)
+def fill(engine: Engine) -> None:
     engine.set_multicast_group(7, (Replica(1, 10), Replica(2, 20), Replica(3, 30)))
     engine.insert(ROUTE, route(MACS[0]), to_group(7, 0xAB))
     for port in PORTS:
@@ -269,7 +273,6 @@ def fill(switch: XdpSwitch) -> CompiledEngine:
     engine.insert(REWRITE, rewrite(2, 20), push(20))
     engine.insert(REWRITE, rewrite(3, 30), ActionCall("MulticastEgress.note", ()))
     engine.flush()
-    return engine
 
 
 def pushed(frame: bytes, vlan: int) -> bytes:
@@ -407,7 +410,8 @@ def test_sets_are_used_again(live: Live) -> None:
 def test_a_new_program_has_its_groups_in_place(live: Live) -> None:
     before = live.running()
     arrived(live, live.send())
-    engine = fill(live.switch)
+    engine = live.switch.load(PROGRAM)
+    fill(engine)
     engine.set_multicast_group(7, (Replica(2, 1), Replica(1, 1)))
     engine.flush()
     live.switch.commit(engine)
@@ -530,10 +534,15 @@ def test_replication_outlives_its_process(killed: tuple[Live, Callable[[], Pinne
     for _ in range(3):
         arrived(live, live.send())
     switch = live.made = pinned_switch(pinned())
-    left = switch.adopt()
-    assert left is not None
-    engine = switch.load_adopted(PROGRAM, left)
+    service = P4RuntimeService(1, SwitchDevice(switch))
+    engine = switch.engine
+    assert engine is not None
     assert engine.multicast_groups() == {7: (Replica(1, 10), Replica(2, 20), Replica(3, 30))}
+    assert service._running is not None
+    (read,) = read_replication(service._running, p4r.PacketReplicationEngineEntry())
+    assert read.multicast_group_entry.multicast_group_id == 7
+    members = [(one.port, one.instance) for one in read.multicast_group_entry.replicas]
+    assert members == [(b"\1", 10), (b"\2", 20), (b"\3", 30)]
     arrived(live, live.send())
     engine.set_multicast_group(7, (Replica(1, 10), Replica(4, 1), Replica(2, 20)))
     engine.flush()
