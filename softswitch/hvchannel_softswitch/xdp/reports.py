@@ -44,8 +44,17 @@ class Kind(IntEnum):
     SENT = 12
     """The port, the frame's whole length; the frame."""
     END = 13
-    """The packet's way is over."""
+    """The run of the program is over."""
+    MULTICAST = 14
+    """The group, and the number of the record that the packet is left in."""
+    REPLICA = 15
+    """The first of a replica's run: the port, the instance, and the number of that record."""
+    UNICAST = 16
+    """The port: the packet of a program that multicasts enters egress as itself."""
 
+
+PROBE_SLOT = 1 << 32
+"""The number of the record that a probe leaves its packet in: there is one for all CPUs."""
 
 HEAD_WORDS = 2
 SIZES = (512, 2048, 16384)
