@@ -49,7 +49,9 @@ def match_of(choose: Choices, key: TableKey) -> Match:
         case MatchKind.EXACT:
             return Exact(number(choose, key.width))
         case MatchKind.LPM:
-            length = choose.one([key.width, 0, 1, key.width // 2, key.width - 1, choose.byte() % (key.width + 1)])
+            length = choose.one(
+                [key.width, 0, 1, key.width // 2, key.width - 1, choose.byte() % (key.width + 1)]
+            )
             return Lpm(number(choose, key.width) & prefix_mask(length, key.width), length)
         case MatchKind.RANGE:
             low, high = sorted((number(choose, key.width), number(choose, key.width)))
@@ -199,7 +201,9 @@ class _Following:
                 break
             name = self._state(states[name])
         payload = self._choose.byte() % 48
-        self._append(self._choose.number(1) if payload % 2 else number(self._choose, 8 * payload or 8), 8 * payload)
+        self._append(
+            self._choose.number(1) if payload % 2 else number(self._choose, 8 * payload or 8), 8 * payload
+        )
         for place, width, value in self._wanted:
             shift = self._width - place - width
             if shift >= 0:

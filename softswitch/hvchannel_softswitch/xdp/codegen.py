@@ -23,6 +23,9 @@ _SECTION = b"xdp"
 STACK_BYTES = 512
 """Of stack that eBPF has for a program."""
 _LOAD_WIDE = 0x18
+_LD, _LDX, _ST, _STX, _ALU, _ALU64 = 0, 1, 2, 3, 4, 7
+"""Classes of instructions, in the low bits of the opcode."""
+_ADD_CONSTANT, _MOVE = 0x07, 0xBF
 _IMMEDIATE = struct.Struct("<i")
 _ELF_SECTION = struct.Struct("<IIQQQQIIQQ")
 
@@ -124,14 +127,16 @@ def _section(elf: bytes) -> bytes:
 
 def _deepest(instructions: bytes) -> int:
     """The largest offset below the frame pointer, register 10, that an instruction names."""
-    deepest = 0
+    deepest, copies = 0, set()
     for code, registers, offset, immediate in struct.iter_unpack("<BBhi", instructions):
-        kind = code & 7
-        destination, source = registers & 15, registers >> 4
-        if (kind == 1 and source == 10) or (kind in (2, 3) and destination == 10):
+        kind, destination, source = code & 7, registers & 15, registers >> 4
+        if (kind == _LDX and source == 10) or (kind in (_ST, _STX) and destination == 10):
             deepest = max(deepest, -offset)
-        elif (
-            kind == 7 and code & 0xF0 == 0 and code & 8 == 0
-        ):  # r += constant, of what was copied from register 10
-            deepest = max(deepest, -immediate if -65536 < immediate < 0 else 0)
+        if code == _MOVE and source == 10:
+            copies.add(destination)
+            continue
+        if code == _ADD_CONSTANT and destination in copies:
+            deepest = max(deepest, -immediate)
+        if kind in (_LD, _LDX, _ALU, _ALU64):
+            copies.discard(destination)
     return deepest

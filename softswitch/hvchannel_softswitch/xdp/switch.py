@@ -111,8 +111,12 @@ class XdpSwitch:
         run = self._ports.adopted
         assert run is not None
         engine = self._make(program, left)
-        self._lead(engine)
-        self._ports.run(run.program, run.maps)  # ports that the other process had not come to yet
+        self._config = left.config
+        if self._is_watched or left.traced:
+            self._run(engine)  # the build that is wanted now; only who made a build can read what it traces
+        else:
+            self._lead(engine)
+            self._ports.run(run.program, run.maps)  # ports that the other process had not come to yet
         self._take_charge(engine)
         log.info("took over the tables of the running program")
         return engine
@@ -148,7 +152,7 @@ class XdpSwitch:
             keep(
                 self._pinned.directory,
                 build.info.id,
-                Kept(self._config, self.drop_port, self.cpu_port),
+                Kept(self._config, self.drop_port, self.cpu_port, self._is_watched),
             )
         self._lead(engine)
         try:

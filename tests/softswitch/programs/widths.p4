@@ -131,7 +131,7 @@ control WidthsIngress(inout headers hdr, inout metadata meta, inout standard_met
     }
     table bits {
         key = {
-            hdr.bits.h: ternary;
+            hdr.bits.h: exact;
             hdr.bits.e: exact;
         }
         actions = { rotate; fill; copies; again; gone; NoAction; }
