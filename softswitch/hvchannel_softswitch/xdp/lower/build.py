@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from llvmlite import ir
 
@@ -26,7 +26,7 @@ PROBE_PADDING = 14
 lets none become shorter."""
 
 
-class Role(Enum):
+class Role(StrEnum):
     """Which part of the way of a packet."""
 
     WHOLE = "whole"
