@@ -5,8 +5,8 @@
     word 1   how many bytes of a frame follow the words (0 for most kinds)
     ...      as many words as the kind has, then the frame
 
-Words by kind are named at each kind below. Everything from BEGIN on is told only by a program compiled for tracing; the
-records of one packet follow one another among those of its CPU.
+Words by kind are named at each kind below. Everything from BEGIN to END is told only by a program compiled for tracing;
+the records of one packet follow one another among those of its CPU.
 """
 
 from __future__ import annotations
@@ -45,9 +45,12 @@ class Kind(IntEnum):
     """The port, the frame's whole length; the frame."""
     END = 13
     """The packet's way is over."""
+    MESSAGE = 14
+    """Which of the program's messages (see `messages`); then its values, MESSAGE_WORDS each, signed. Of every build."""
 
 
 HEAD_WORDS = 2
+MESSAGE_WORDS = 3
 SIZES = (512, 2048, 16384)
 """Room for a frame that a record may have; the part of a frame beyond the last is left out."""
 

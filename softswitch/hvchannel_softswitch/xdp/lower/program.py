@@ -88,8 +88,10 @@ class _Lowering:
         self._storage = Storage(f)
         self._numbers = Numbers(f, self._storage)
         meters = Meters(f, self._now)
-        self._statements = Statements(f, self._storage, self._numbers, meters, drop_port=build.drop_port)
         self._events = Events(f, self._cpu)
+        self._statements = Statements(
+            f, self._storage, self._numbers, meters, self._events, drop_port=build.drop_port
+        )
         self._trace = Trace(f, self._events) if build.trace else None
         self._parser = Parser(
             f,
