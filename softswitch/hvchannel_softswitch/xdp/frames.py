@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 
 from hvchannel_softswitch import bpf
 from hvchannel_softswitch.engine import DigestSink, FrameSink, IdleSink, Replica
+from hvchannel_softswitch.messages import check_failed, log_message, messages
 from hvchannel_softswitch.model import Program
+from hvchannel_softswitch.model import statements as st
 from hvchannel_softswitch.trace import Tracer
 from hvchannel_softswitch.xdp.compiled import NO_PORTS, CompiledProgram, Left, PortMaps, Probed
 from hvchannel_softswitch.xdp.engine import XdpEngine
@@ -17,7 +19,7 @@ from hvchannel_softswitch.xdp.layout import STARTED
 from hvchannel_softswitch.xdp.lower import Role
 from hvchannel_softswitch.xdp.multicast import LiveGroups, Outlet, check_group
 from hvchannel_softswitch.xdp.packing import Packing, packing
-from hvchannel_softswitch.xdp.reports import FRAME_WORDS, Kind, Record, parse
+from hvchannel_softswitch.xdp.reports import FRAME_WORDS, MESSAGE_WORDS, Kind, Record, parse
 from hvchannel_softswitch.xdp.tap import Tap
 from hvchannel_softswitch.xdp.tracing import TraceReader
 
@@ -73,6 +75,7 @@ class CompiledEngine(XdpEngine):
         self._lists: list[tuple[str, Packing]] = [
             (name, packing(learn_list.widths)) for name, learn_list in program.learn_lists.items()
         ]
+        self._messages = tuple(messages(program))
         self._trace = TraceReader(self, self.compiled)
 
     def process(self, port: int, frame: bytes) -> None:
@@ -166,11 +169,23 @@ class CompiledEngine(XdpEngine):
             values = packed.unpack(record.words[1 : 1 + packed.words].tolist())
             self._trace.digest(record.cpu, name, values)
             self._digests(name, values)
+        elif record.kind is Kind.MESSAGE:
+            self._say(record.words.tolist())
         elif record.kind is Kind.TO_CPU:
             assert self._cpu_port is not None
             self._frames(self._cpu_port, bytes(record.frame))
         else:
             self._trace.record(record)
+
+    def _say(self, words: list[int]) -> None:
+        message, values = self._messages[words[0]], words[1:]
+        if isinstance(message, st.Check):
+            check_failed(message.kind)
+            return
+        data = struct.pack(f"<{len(values)}Q", *values)
+        size = 8 * MESSAGE_WORDS
+        parts = (data[start : start + size] for start in range(0, len(data), size))
+        log_message(message.format, [int.from_bytes(part, "little", signed=True) for part in parts])
 
     def close(self) -> None:
         """Lets go of all maps; what runs on ports runs on."""

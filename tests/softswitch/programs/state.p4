@@ -60,7 +60,7 @@ parser StateParser(packet_in packet, out headers hdr, inout metadata meta, inout
 control StateVerify(inout headers hdr, inout metadata meta) {
     apply {
         verify_checksum(
-            hdr.ask.isValid(), { hdr.ask.index, hdr.ask.value, 16w0xabcd }, hdr.ask.checksum, HashAlgorithm.csum16
+            hdr.ask.isValid(), { 8w0, hdr.ask.what, hdr.ask.index, hdr.ask.value, 16w0xabcd }, hdr.ask.checksum, HashAlgorithm.csum16
         );
     }
 }
@@ -150,8 +150,8 @@ control StateEgress(inout headers hdr, inout metadata meta, inout standard_metad
 control StateUpdate(inout headers hdr, inout metadata meta) {
     apply {
         update_checksum(
-            hdr.ask.isValid() && hdr.ask.what[0:0] == 1, { hdr.ask.index, hdr.ask.value, 16w3, hdr.more.odd,
-            hdr.more.thirteen }, hdr.ask.checksum, HashAlgorithm.csum16
+            hdr.ask.isValid() && hdr.ask.what[0:0] == 1, { hdr.more.odd, 8w0, hdr.ask.what, hdr.ask.index,
+            hdr.more.thirteen, 16w3, hdr.ask.value, hdr.more.long }, hdr.ask.checksum, HashAlgorithm.csum16
         );
     }
 }

@@ -53,8 +53,10 @@ class Stages:
         self.storage = Storage(f)
         self._numbers = Numbers(f, self.storage)
         meters = Meters(f, now)
-        self.statements = Statements(f, self.storage, self._numbers, meters, drop_port=build.drop_port)
         self._events = Events(f, cpu)
+        self.statements = Statements(
+            f, self.storage, self._numbers, meters, self._events, drop_port=build.drop_port
+        )
         self.trace = Trace(f, self._events) if build.trace else None
         note = self.notes.note
         # It begins with blocks of its own, which a replica's function has no use for.
