@@ -17,6 +17,7 @@ from hvchannel_softswitch.engine import (
     MeterConfig,
     Optional,
     Range,
+    Replica,
     Ternary,
 )
 from hvchannel_softswitch.entry_checks import prefix_mask
@@ -24,6 +25,7 @@ from hvchannel_softswitch.model import MatchKind, Program, Table, TableKey
 from hvchannel_softswitch.model import expressions as ex
 from hvchannel_softswitch.model import statements as st
 from hvchannel_softswitch.model.program import Case, ParseState
+from hvchannel_softswitch.xdp.replication import multicasts
 
 from ..traffic.frames import Choices
 from .engine_pair import Pair
@@ -96,7 +98,16 @@ class World:
         if self.defaults and choose.byte() % 2:
             table = choose.one(self.defaults)
             both.both("set_default_action", table.name, call_of(choose, table))
+        for _ in range(8):
+            self._group(choose, both)
         both.flush()
+
+    def _group(self, choose: Choices, both: Pair) -> None:
+        """A multicast group that was not there, or another one, or none."""
+        if multicasts(self.program):
+            ports = {choose.one(PORTS): number(choose, 16) for _ in range(choose.byte() % 5)}
+            replicas = tuple(Replica(port, instance) for port, instance in ports.items())
+            both.both("set_multicast_group", max(number(choose, 16), 1), replicas or None)
 
     @staticmethod
     def _meter(choose: Choices, table: Table) -> MeterConfig | None:
@@ -104,7 +115,15 @@ class World:
 
     def change(self, choose: Choices, both: Pair) -> None:
         """Something that a controller does between frames."""
-        deeds = [self._clock, self._cells, self._default, self._entry, self._entry, self._resources]
+        deeds = [
+            self._clock,
+            self._cells,
+            self._default,
+            self._entry,
+            self._entry,
+            self._resources,
+            self._group,
+        ]
         choose.one(deeds)(choose, both)
         both.flush()
 
