@@ -19,6 +19,7 @@ from hvchannel_softswitch.p4runtime.errors import Code, P4RuntimeError, batch_st
 from hvchannel_softswitch.p4runtime.idle_timeouts import IdleNotifier
 from hvchannel_softswitch.p4runtime.pipeline import Pipeline, build_pipeline, left_pipeline, verify
 from hvchannel_softswitch.p4runtime.reconcile import carry_over
+from hvchannel_softswitch.p4runtime.replication import recover_groups
 from hvchannel_softswitch.p4runtime.stream import Streams
 from hvchannel_softswitch.p4runtime.translations import Mappings, Translations
 from hvchannel_softswitch.p4runtime.updates import apply_batch, apply_each, read_entities
@@ -61,6 +62,7 @@ class P4RuntimeService:
             self._current = self._running = left_pipeline(
                 self._device, config, self.streams.send_digests, self._translations
             )
+            recover_groups(self._current)
         except (P4RuntimeError, OSError, ValueError) as error:
             _log.warning(
                 "the pipeline that runs is not taken over; it runs until another is set", reason=str(error)

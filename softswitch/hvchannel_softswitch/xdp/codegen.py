@@ -13,8 +13,8 @@ import llvmlite.binding as llvm
 from hvchannel_softswitch.model import UnsupportedProgram
 from hvchannel_softswitch.model.program import Conditional
 from hvchannel_softswitch.xdp.listing import Line, listing
+from hvchannel_softswitch.xdp.lower.build import Lowered
 from hvchannel_softswitch.xdp.lower.kernel import PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, MapRef
-from hvchannel_softswitch.xdp.lower.program import Lowered
 
 _CPU = "v3"
 """Instruction set: 32 bit registers, comparisons of all kinds, atomics with a result (Linux 5.12)."""

@@ -15,6 +15,7 @@ from hvchannel_softswitch.xdp.listing import Line
 from hvchannel_softswitch.xdp.lower import Build, lower
 from hvchannel_softswitch.xdp.lower.kernel import MapRef
 from hvchannel_softswitch.xdp.lower.pipeline import is_inline, is_one_action
+from hvchannel_softswitch.xdp.replication import SETS
 
 IN_CODE = "in the code"
 """The kind of a table that is compared with, not looked up."""
@@ -97,5 +98,6 @@ def _maps(compiled: Compiled, layout: Layout) -> tuple[MapFacts, ...]:
         MapRef.NEAR: MapFacts("ingress", "array", 8 * NEAR, "from an interface to its port"),
         MapRef.FAR: MapFacts("ingress_far", "hash", 8 * PORTS, "the same, for interfaces with large numbers"),
         MapRef.DEVICES: MapFacts("ports", "devmap", 8 * PORTS, "from a port to its interface"),
+        MapRef.SETS: MapFacts("sets", "array_of_maps", 8 * SETS, "from a multicast group to its interfaces"),
     }
     return tuple(known[which] for which in sorted(used_maps(compiled.instructions)))

@@ -44,10 +44,19 @@ class Kind(IntEnum):
     SENT = 12
     """The port, the frame's whole length; the frame."""
     END = 13
-    """The packet's way is over."""
-    MESSAGE = 14
+    """The run of the program is over."""
+    MULTICAST = 14
+    """The group, and the number of the record that the packet is left in."""
+    REPLICA = 15
+    """The first of a replica's run: the port, the instance, and the number of that record."""
+    UNICAST = 16
+    """The port: the packet of a program that multicasts enters egress as itself."""
+    MESSAGE = 17
     """Which of the program's messages (see `messages`); then its values, MESSAGE_WORDS each, signed. Of every build."""
 
+
+PROBE_SLOT = 1 << 32
+"""The number of the record that a probe leaves its packet in: there is one for all CPUs."""
 
 HEAD_WORDS = 2
 MESSAGE_WORDS = 3

@@ -105,6 +105,8 @@ class Statements:
             case st.MarkToDrop():
                 spec = self._program.standard["egress_spec"]
                 self.store(spec, ir.Constant(ir.IntType(spec.width), self._drop_port))
+                if self._f.layout.replication is not None:
+                    self._s.set_standard("mcast_grp", i64(0))
             case st.GenerateDigest(learn_list=name):
                 self._b.store(ir.Constant(I8, self.learn_ids[name]), self.digest)
             case st.Truncate(length=length):
