@@ -17,6 +17,7 @@ from hvchannel_softswitch.engine import (
     MeterConfig,
     Optional,
     Range,
+    Replica,
     Ternary,
 )
 from hvchannel_softswitch.entry_checks import prefix_mask
@@ -30,6 +31,7 @@ from .engine_pair import Pair
 
 MOST_STATES = 30
 PORTS = (0, 1, 2, 3, 255, 510)
+GROUPS = (1, 2, 3, 0x7FFF, 0xFFFF)
 
 
 def number(choose: Choices, width: int) -> int:
@@ -96,7 +98,15 @@ class World:
         if self.defaults and choose.byte() % 2:
             table = choose.one(self.defaults)
             both.both("set_default_action", table.name, call_of(choose, table))
+        for group in GROUPS:
+            self._group(group, choose, both)
         both.flush()
+
+    def _group(self, group: int, choose: Choices, both: Pair) -> None:
+        if "mcast_grp" in both.program.standard:
+            ports = [port for port in PORTS if choose.byte() % 2]
+            replicas = tuple(Replica(port, number(choose, 12)) for port in ports)
+            both.both("set_multicast_group", group, replicas if choose.byte() % 8 else None)
 
     @staticmethod
     def _meter(choose: Choices, table: Table) -> MeterConfig | None:
@@ -127,6 +137,7 @@ class World:
                 both.both("write_meter", meter.name, choose.byte() % meter.size, what)
 
     def _default(self, choose: Choices, both: Pair) -> None:
+        self._group(choose.one(GROUPS), choose, both)
         if self.defaults:
             table = choose.one(self.defaults)
             call = None if choose.byte() % 3 == 0 else call_of(choose, table)
