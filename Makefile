@@ -25,7 +25,7 @@ PIP      := install --quiet --disable-pip-version-check --require-hashes
 
 .PHONY: help
 help: ## this list
-	@echo "make run      a hypervisor and two VMs: the journey of a document, hop by hop (VMS=8, TARGET=bmv2)"
+	@echo "make run      a hypervisor and two VMs: the journey of a document, hop by hop (VMS=8, ENGINE=interpreter, TARGET=bmv2)"
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14 | sed 's/^/make /'
 
 # --- what everything stands on ---------------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ up: $(READY) ## the same lab, and it stays up until Ctrl-C
 	@$(BIN)/hvchannel up --name $(NAME) --vms $(VMS) --target $(TARGET) --engine $(ENGINE)
 
 .PHONY: down
-down: $(READY) ## stop the lab, and remove what a killed one left behind
+down: $(READY) ## stop the lab, and remove what a killed one left, in the kernel too
 	@$(BIN)/hvchannel down --name $(NAME)
 
 .PHONY: shell
