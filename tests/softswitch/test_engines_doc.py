@@ -144,7 +144,7 @@ CASES: dict[str, list[Callable[[], Program]]] = {
     ],
     "a loop in an action": [lambda: doing(st.Jump(0, WIDE))],
     "action profiles and selectors": [with_a_profile],
-    "multicast groups": [lambda: program("copies")],
+    "multicast groups": [lambda: program("multicast")],
     "clone": [lambda: doing(st.Clone(ex.Const(1), 0))],
     "resubmit": [lambda: doing(st.Resubmit(0))],
     "recirculate": [lambda: doing(st.Recirculate(0))],
