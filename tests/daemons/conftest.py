@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ from hvchannel_daemons.guestd.listening import endpoint
 from hvchannel_daemons.hostd import daemon as hostd_daemon
 from hvchannel_daemons.hostd.session import Settings
 
+from tests.daemons import nats_servers
+
 PATIENCE = 30.0
 
 
@@ -35,6 +38,21 @@ async def eventually(condition: Callable[[], Awaitable[object]], what: str) -> N
     while not await condition():
         assert time.monotonic() < deadline, f"not within {PATIENCE:g} s: {what}"
         await asyncio.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[nats_servers.NatsServer]:
+    """One real server for all tests that do not harm it."""
+    if nats_servers.PROGRAM is None:
+        pytest.skip(nats_servers.MISSING)
+    with nats_servers.running(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+@pytest.fixture
+def nats_feed(nats_server: nats_servers.NatsServer) -> str:
+    """The URL of a feed of the test's own."""
+    return f"{nats_server.url}/{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture
