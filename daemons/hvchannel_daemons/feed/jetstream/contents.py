@@ -37,9 +37,7 @@ class Contents:
             async with room:
                 await self._link.call(lambda: self._link.publish(self._layout.piece(handle, n), data))
 
-        async with asyncio.TaskGroup() as writing:
-            for n in range(-(-len(content) // limits.PIECE_BYTES)):
-                writing.create_task(write_piece(n))
+        await asyncio.gather(*(write_piece(n) for n in range(-(-len(content) // limits.PIECE_BYTES))))
         return handle
 
     async def drop(self, handle: int | str | None) -> None:
