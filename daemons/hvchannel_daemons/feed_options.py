@@ -55,7 +55,9 @@ Cert = Annotated[
 ]
 CertKey = Annotated[
     Path | None,
-    typer.Option("--feed-key", envvar="HVCHANNEL_FEED_KEY", help="With --feed-cert: PEM of its key, mode 0600."),
+    typer.Option(
+        "--feed-key", envvar="HVCHANNEL_FEED_KEY", help="With --feed-cert: PEM of its key, mode 0600."
+    ),
 ]
 Replicas = Annotated[
     int | None,

@@ -40,6 +40,10 @@ class MissingError(Exception):
     """There is no such message."""
 
 
+class _GaveUpError(Exception):
+    """Every server was tried for the first connection."""
+
+
 class Link:
     """Use `open`. `epoch` grows with every reconnection."""
 
@@ -54,7 +58,7 @@ class Link:
         self.on_back: list[Callable[[], None]] = []
         self._last_error = ""
         self._failures = 0
-        self._gave_up = asyncio.Event()
+        self._opened = False
 
     @classmethod
     async def open(cls, url: NatsUrl, access: Access) -> "Link":
@@ -65,31 +69,20 @@ class Link:
             options |= _credentials(access.credentials)
         if url.tls:
             options["tls"] = _tls(access)
-        connecting = asyncio.create_task(link._connect(options))
-        gave_up = asyncio.create_task(link._gave_up.wait())
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                await asyncio.wait((connecting, gave_up), return_when=asyncio.FIRST_COMPLETED)
-                if connecting.done():
-                    connecting.result()
-        except (TimeoutError, OSError, nats.errors.Error) as error:
-            link._last_error = link._last_error or _told(error)
-        finally:
-            gave_up.cancel()
-            if not link.nc.is_connected:
-                connecting.cancel()
-                with contextlib.suppress(asyncio.CancelledError, Exception):
-                    await connecting
-        if not link.nc.is_connected:
+                await link._connect(options)
+        except (_GaveUpError, TimeoutError, OSError, nats.errors.Error) as error:
             with contextlib.suppress(Exception):
                 await link.nc.close()
-            raise FeedAwayError(f"feed {url}: {link._last_error or 'no server answers'}")
+            raise FeedAwayError(f"feed {url}: {link._last_error or _told(error)}") from None
         if link.nc.max_payload < _LEAST_PAYLOAD:
             await link.close()
             raise FeedError(
                 f"feed {url}: its max_payload is {link.nc.max_payload} bytes (needed: {_LEAST_PAYLOAD} or more)"
             )
         link._last_error = ""
+        link._opened = True
         link.up.set()
         return link
 
@@ -191,10 +184,11 @@ class Link:
     async def _failed(self, error: Exception) -> None:
         self._last_error = _told(error)
         self._failures += 1
-        if not self.up.is_set() and self._failures > len(self.url.servers):
-            self._gave_up.set()
-        if self.epoch or self.up.is_set():
+        if self._opened:
             log.debug("feed_error", feed=str(self.url), reason=self._last_error)
+        elif self._failures > len(self.url.servers):
+            # the only way out: while it connects for the first time nats-py tries for ever and swallows cancellation
+            raise _GaveUpError
 
     async def _lost(self) -> None:
         if self.up.is_set():

@@ -16,7 +16,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from hvchannel_daemons.feed.jetstream.link import REQUEST_SECONDS, Link
+from hvchannel_daemons.feed.interface import FeedError
+from hvchannel_daemons.feed.jetstream.link import REQUEST_SECONDS, Link, MissingError
 from hvchannel_daemons.feed.jetstream.records import Stored, received
 
 _BATCH: Final = 256
@@ -62,7 +63,10 @@ class Reader:
     async def __aenter__(self) -> "Reader":
         """Raises FeedError."""
         inbox = self._link.nc.new_inbox()
-        info = await self._link.call(lambda: self._link.js._jsm.add_consumer(self._stream, self._config))
+        try:
+            info = await self._link.call(lambda: self._link.js._jsm.add_consumer(self._stream, self._config))
+        except MissingError as error:
+            raise FeedError(f"feed {self._link.url}: its stream {self._stream} is gone") from error
         self._epoch = self._link.epoch
         self._consumer = info.name
         self.pending = info.num_pending or 0
