@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options by which every command says which feed it means, in one place."""
+"""The options by which every command says which feed it means, and whose documents: in one place."""
 
 import functools
 import inspect
@@ -22,6 +22,10 @@ class FeedAt:
         """Raises as `open_feed`."""
         return await open_feed(self.where, self.access, create=create)
 
+
+Vif = Annotated[str, typer.Argument(help="The VIF id, such as vm1.")]
+Key = Annotated[str, typer.Argument(help="The document's key, such as net/config.")]
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 Where = Annotated[
     str,

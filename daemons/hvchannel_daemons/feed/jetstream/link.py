@@ -185,7 +185,7 @@ class Link:
         self._last_error = _told(error)
         self._failures += 1
         if self._opened:
-            log.debug("feed_error", feed=str(self.url), reason=self._last_error)
+            self._say("debug", "feed_error", reason=self._last_error)
         elif self._failures > len(self.url.servers):
             # the only way out: while it connects for the first time nats-py tries for ever and swallows cancellation
             raise _GaveUpError
@@ -193,7 +193,7 @@ class Link:
     async def _lost(self) -> None:
         if self.up.is_set():
             self.up.clear()
-            log.warning("feed_lost", feed=str(self.url))
+            self._say("warning", "feed_lost")
             for tell in self.on_lost:
                 tell()
 
@@ -201,9 +201,14 @@ class Link:
         self.epoch += 1
         self._last_error = ""
         self.up.set()
-        log.info("feed_connected", feed=str(self.url), server=_netloc(self.nc.connected_url))
+        self._say("info", "feed_connected", server=_netloc(self.nc.connected_url))
         for tell in self.on_back:
             tell()
+
+    def _say(self, level: str, event: str, **what: str) -> None:
+        """hostd has a log; a command has its answer, and its error if there is one."""
+        if self.patient:
+            getattr(log, level)(event, feed=str(self.url), **what)
 
 
 def _netloc(url: ParseResult | None) -> str:

@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Final
 
 import nats.errors
-import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
@@ -24,8 +23,6 @@ _BATCH: Final = 256
 _EXPIRES_SECONDS: Final = 2.0  # the server ends a pull that long without messages, which shows that it lives
 _GRACE_SECONDS: Final = 1.5
 _FORGET_SECONDS: Final = 30.0
-
-log = structlog.get_logger()
 
 
 class LostError(Exception):
@@ -176,5 +173,4 @@ async def follow(
                     seen = batch[-1].sequence
                     yield batch
         except LostError:
-            log.debug("feed_reader_lost", stream=stream, after=seen)
             await link.pause()
