@@ -73,8 +73,7 @@ class Link:
             async with asyncio.timeout(CALL_SECONDS):
                 await link._connect(options)
         except (_GaveUpError, TimeoutError, OSError, nats.errors.Error) as error:
-            with contextlib.suppress(Exception):
-                await link.nc.close()
+            await link.close()
             raise FeedAwayError(f"feed {url}: {link._last_error or _told(error)}") from None
         if link.nc.max_payload < _LEAST_PAYLOAD:
             await link.close()
@@ -134,9 +133,11 @@ class Link:
 
     async def close(self) -> None:
         self.up.clear()
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(REQUEST_SECONDS):
-                await self.nc.close()
+        # a task, since nats-py swallows cancellation while it closes
+        closing = asyncio.create_task(self.nc.close())
+        await asyncio.wait((closing,), timeout=REQUEST_SECONDS)
+        if closing.done() and not closing.cancelled():
+            closing.exception()
 
     def passing(self, error: Exception) -> str:
         """What to say of a failure that passes. Raises what stands for one that does not."""
@@ -186,7 +187,7 @@ class Link:
         self._failures += 1
         if self._opened:
             self._say("debug", "feed_error", reason=self._last_error)
-        elif self._failures > len(self.url.servers):
+        elif isinstance(error, ssl.SSLError) or self._failures > len(self.url.servers):
             # the only way out: while it connects for the first time nats-py tries for ever and swallows cancellation
             raise _GaveUpError
 
@@ -217,7 +218,7 @@ def _netloc(url: ParseResult | None) -> str:
 
 def _told(error: BaseException) -> str:
     """One line, without the names nats-py gives itself."""
-    if isinstance(error, nats.errors.AuthorizationError):
+    if isinstance(error, nats.errors.AuthorizationError) or "Authorization Violation" in str(error):
         return "the server refuses these credentials (give valid ones by --feed-credentials FILE)"
     if isinstance(error, nats.errors.TimeoutError | TimeoutError):
         return "no answer in time"
