@@ -187,7 +187,7 @@ class Link:
         self._failures += 1
         if self._opened:
             self._say("debug", "feed_error", reason=self._last_error)
-        elif isinstance(error, ssl.SSLError) or self._failures > len(self.url.servers):
+        elif _final(error) or self._failures > len(self.url.servers):
             # the only way out: while it connects for the first time nats-py tries for ever and swallows cancellation
             raise _GaveUpError
 
@@ -210,6 +210,11 @@ class Link:
         """hostd has a log; a command has its answer, and its error if there is one."""
         if self.patient:
             getattr(log, level)(event, feed=str(self.url), **what)
+
+
+def _final(error: Exception) -> bool:
+    """To try the next server will not help, and nats-py may hang in closing what TLS has refused."""
+    return isinstance(error, ssl.SSLError) or "Authorization Violation" in str(error)
 
 
 def _netloc(url: ParseResult | None) -> str:
