@@ -7,6 +7,7 @@ SHELL := /bin/bash
 VMS    ?= 2
 NAME   ?= lab
 TARGET ?= softswitch
+ENGINE ?= auto
 FRAMES ?= 100000
 TEST   ?=
 JSON   ?=
@@ -57,11 +58,11 @@ $(PTF_READY): requirements/ptf.txt | debian
 
 .PHONY: run
 run: $(READY)
-	@$(BIN)/hvchannel run --name $(NAME) --vms $(VMS) --target $(TARGET)
+	@$(BIN)/hvchannel run --name $(NAME) --vms $(VMS) --target $(TARGET) --engine $(ENGINE)
 
 .PHONY: up
 up: $(READY) ## the same lab, and it stays up until Ctrl-C
-	@$(BIN)/hvchannel up --name $(NAME) --vms $(VMS) --target $(TARGET)
+	@$(BIN)/hvchannel up --name $(NAME) --vms $(VMS) --target $(TARGET) --engine $(ENGINE)
 
 .PHONY: down
 down: $(READY) ## stop the lab, and remove what a killed one left behind
@@ -79,8 +80,8 @@ test: $(READY) $(PTF_READY) ## all tests (TEST=tests/control for a part)
 	@$(BIN)/pytest $(TEST)
 
 .PHONY: ptf
-ptf: $(READY) $(PTF_READY) ## the PTF suite (TARGET=softswitch or bmv2, TEST=a class, file or group)
-	@ptf-tests/run --target $(TARGET) $(if $(TEST),--test $(TEST))
+ptf: $(READY) $(PTF_READY) ## the PTF suite (ENGINE=xdp or interpreter, TARGET=bmv2, TEST=a class, file or group)
+	@ptf-tests/run --target $(TARGET) --engine $(ENGINE) $(if $(TEST),--test $(TEST))
 
 .PHONY: diff
 diff: $(READY) ## softswitch and bmv2 side by side, frame by frame (FRAMES=100000 per program)

@@ -23,8 +23,8 @@ from hvchannel_control.api import control_pb2, control_pb2_grpc
 from hvchannel_daemons.feed.interface import Session, SessionState
 from hvchannel_daemons.feed.sqlite import SqliteFeed
 from hvchannel_lab.background import background_lab
+from hvchannel_lab.installation import program_path
 from hvchannel_lab.namespaces import command_in
-from hvchannel_lab.processes import program_path
 
 from bench.figures import Figure
 

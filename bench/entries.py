@@ -27,7 +27,7 @@ from google.protobuf import text_format
 from bench.figures import Figure
 
 COMPILED = Path(__file__).parent.parent / "p4src" / "compiled"
-BATCHES = {1: 1000, 100: 4000, 1000: 4000}
+BATCHES = {1: 1000, 10: 2000, 100: 4000, 1000: 4000}
 """Entries written per round, by the size of the batch."""
 ROUNDS = 15
 DEVICE_ID = 1

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from hvchannel_lab.processes import program_path
+from hvchannel_lab.installation import program_path
 from hvchannel_lab.topology import Topology
 
 from bench.routes import attachments, tables, wiring

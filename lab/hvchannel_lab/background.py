@@ -13,7 +13,7 @@ from pathlib import Path
 from hvchannel_lab.handle import Handle
 from hvchannel_lab.namespaces import command_in
 from hvchannel_lab.state_directory import UP_FILE
-from hvchannel_lab.targets import Target
+from hvchannel_lab.targets import Engine, Target
 from hvchannel_lab.topology import DEFAULT_TRACE_LIMIT, Topology
 
 _POLL = 0.05  # seconds
@@ -31,6 +31,7 @@ def background_lab(
     vms: int = 2,
     *,
     target: Target = Target.SOFTSWITCH,
+    engine: Engine = Engine.AUTO,
     trace_limit: int = DEFAULT_TRACE_LIMIT,
     up_within: float = 120.0,
 ) -> Iterator[Handle]:
@@ -40,7 +41,7 @@ def background_lab(
     """
     up = [sys.executable, "-m", "hvchannel_lab.cli", "up"]
     options = ["--name", name, "--state", str(state), "--vms", str(vms), "--target", target]
-    options += ["--trace-limit", str(trace_limit)]
+    options += ["--engine", engine, "--trace-limit", str(trace_limit)]
     printed = state.with_name(f"{state.name}.log")
     with printed.open("wb") as output:
         process = subprocess.Popen(

@@ -1,85 +1,86 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Captures frames at the channel's interfaces as they are on the wire, tag included.
-
-A packet socket per hop, opened inside the hop's namespace. The kernel takes an 802.1Q tag out of a received
-frame and passes it beside it (packet(7), PACKET_AUXDATA): it is put back where it was. What a program in the
-kernel redirects without the stack (XDP) no packet socket sees.
-"""
+"""Frames of the channel as they were at its hops, gathered from whatever shows them there: see `Source`."""
 
 from __future__ import annotations
 
 import selectors
 import socket
-import struct
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from types import TracebackType
-
-from hvchannel_lab.namespaces import inside
-from hvchannel_lab.topology import Hop
-
-_ETH_P_ALL = 0x0003
-_SOL_PACKET = 263
-_PACKET_AUXDATA = 8
-_PACKET_STATISTICS = 6
-_PACKET_OUTGOING = 4
-_SO_TIMESTAMPNS = 35
-_SO_RCVBUFFORCE = 33
-_STATUS_CHECKSUM_NOT_READY = 1 << 3
-_STATUS_VLAN_VALID = 1 << 4
-_STATUS_VLAN_TPID_VALID = 1 << 6
-_TPID_8021Q = 0x8100
-_AUXDATA = struct.Struct(
-    "=IIIHHHH"
-)  # status, len, snaplen, mac, net, vlan_tci, vlan_tpid (linux/if_packet.h)
-_TIMESPEC = struct.Struct("=qq")
-_BUFFER = 8 << 20  # bytes per socket
-_LARGEST = 1 << 16  # bytes per frame
-_BOTH_ADDRESSES = 12  # bytes before the tag
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame at one hop. `time`: the kernel's, ns since the epoch; `outgoing`: leaving by that hop."""
+    """One frame at one hop, as it is on the wire, tag included. `time`: the kernel's, ns since the epoch; `outgoing`:
+    leaving by that hop.
+
+    `checksum_ready` False: the transport's is not in the frame. The kernel leaves it to hardware that does not exist
+    (offload is on somewhere), or has checked it and merged the frame with its neighbours (GRO).
+
+    `traced`: it is in the trace of the vSwitch whose port the hop is, where a packet socket would not have seen it. The
+    time of one that left is then when the vSwitch took in what it came of.
+    """
 
     hop: str
     time: int
     outgoing: bool
     data: bytes
-    checksum_ready: bool = True  # False: left to hardware that does not exist (offload is on somewhere)
+    checksum_ready: bool = True
+    traced: bool = False
 
 
 class CaptureTimeoutError(TimeoutError):
     """No frame matched in time; the message says how many were seen where."""
 
 
-def with_tag(data: bytes, tci: int, tpid: int = _TPID_8021Q) -> bytes:
-    """The frame with an 802.1Q tag (IEEE 802.1Q, 9.3) between its addresses and its type."""
-    return data[:_BOTH_ADDRESSES] + struct.pack("!HH", tpid, tci) + data[_BOTH_ADDRESSES:]
+class Source(Protocol):
+    """Shows the frames of some hops, from `open` to `close`."""
+
+    @property
+    def hops(self) -> tuple[str, ...]:
+        """Their names."""
+
+    def open(self) -> None:
+        """Begins. Raises OSError that names the hop."""
+
+    def fileno(self) -> int:
+        """Readable when `read` may have something."""
+
+    def read(self) -> list[Frame]:
+        """What is new. Never blocks."""
+
+    def dropped(self) -> int:
+        """Frames that were lost for want of room since the last call, as far as it knows."""
+
+    def close(self) -> None:
+        """Ends; one that is not open is no error."""
 
 
 class Capture:
-    """A context manager that captures at some hops, into a ring that holds the newest `limit` frames.
+    """A context manager that captures from some sources, into a ring that holds the newest `limit` frames.
 
-    A thread reads; `frames` and `wait` may be used from any other, and after the end of the block.
+    A thread reads; `frames` and `wait` may be used from any other, and after the end of the block. A source may lag
+    behind the frames (a trace does): that one was *not* there is known when a later one of the same hop is.
     """
 
-    def __init__(self, hops: Iterable[Hop], limit: int = 20_000) -> None:
-        self._hops = tuple(hops)
+    def __init__(self, sources: Iterable[Source], limit: int = 20_000) -> None:
+        self._sources = tuple(sources)
         self._ring: deque[Frame] = deque(maxlen=limit)
         self._arrived = threading.Condition()
-        self._sockets: list[socket.socket] = []
         self._thread = threading.Thread(target=self._read, name="capture", daemon=True)
         self._wake, self._woken = socket.socketpair()
         self.seen = 0  # frames captured, those included that the ring dropped
 
     def __enter__(self) -> Capture:
         try:
-            for hop in self._hops:
-                self._sockets.append(_open(hop))
+            for source in self._sources:
+                source.open()
         except BaseException:
             self._close()
             raise
@@ -96,7 +97,7 @@ class Capture:
     def frames(self, hop: str | None = None, outgoing: bool | None = None) -> list[Frame]:
         """What the ring holds, oldest first; of one hop or direction if asked."""
         with self._arrived:
-            held = list(self._ring)
+            held = sorted(self._ring, key=attrgetter("time"))
         return [
             frame
             for frame in held
@@ -121,14 +122,11 @@ class Capture:
                     raise CaptureTimeoutError(f"{what}: not seen within {timeout:g} s ({self._summary()})")
 
     def dropped(self) -> int:
-        """Frames the kernel dropped for want of buffer since the last call; 0 in a capture to be trusted."""
-        return sum(
-            struct.unpack("=II", sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))[1]
-            for sock in self._sockets
-        )
+        """Frames that are known to be lost since the last call; 0 in a capture to be trusted."""
+        return sum(source.dropped() for source in self._sources)
 
     def _summary(self) -> str:
-        counts = {hop.name: 0 for hop in self._hops}
+        counts = {hop: 0 for source in self._sources for hop in source.hops}
         for frame in self._ring:
             counts[frame.hop] += 1
         return "frames seen: " + ", ".join(f"{hop} {count}" for hop, count in counts.items())
@@ -136,20 +134,15 @@ class Capture:
     def _read(self) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(self._woken, selectors.EVENT_READ, None)
-            for hop, sock in zip(self._hops, self._sockets, strict=True):
-                selector.register(sock, selectors.EVENT_READ, hop.name)
+            for source in self._sources:
+                selector.register(source, selectors.EVENT_READ, source)
             last_round = False
             while True:
                 events = selector.select(0 if last_round else None)
-                frames = [
-                    frame
-                    for key, _ in events
-                    if key.data is not None and isinstance(key.fileobj, socket.socket)
-                    for frame in _drain(key.fileobj, key.data)
-                ]
+                frames = [frame for key, _ in events if key.data is not None for frame in key.data.read()]
                 if frames:
-                    # Sockets are read one after the other: the kernel's times put the hops in order.
-                    frames.sort(key=lambda frame: frame.time)
+                    # Sources are read one after the other: the kernel's times put the hops in order.
+                    frames.sort(key=attrgetter("time"))
                     with self._arrived:
                         self._ring.extend(frames)
                         self.seen += len(frames)
@@ -159,43 +152,7 @@ class Capture:
                 last_round = last_round or any(key.data is None for key, _ in events)
 
     def _close(self) -> None:
-        for sock in (*self._sockets, self._wake, self._woken):
-            sock.close()
-
-
-def _open(hop: Hop) -> socket.socket:
-    with inside(hop.namespace):
-        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
-    try:
-        sock.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
-        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-        sock.bind((hop.interface, _ETH_P_ALL))
-    except OSError as error:
-        sock.close()
-        raise OSError(error.errno, f"capture at {hop.name}: {error.strerror}") from None
-    return sock
-
-
-def _drain(sock: socket.socket, hop: str) -> list[Frame]:
-    frames: list[Frame] = []
-    while True:
-        try:
-            data, ancillary, _, address = sock.recvmsg(_LARGEST, 256)
-        except (BlockingIOError, OSError):  # empty, or the interface went away
-            return frames
-        frames.append(_frame(hop, data, ancillary, address[2] == _PACKET_OUTGOING))
-
-
-def _frame(hop: str, data: bytes, ancillary: list[tuple[int, int, bytes]], outgoing: bool) -> Frame:
-    when, ready = time.time_ns(), True
-    for level, kind, content in ancillary:
-        if (level, kind) == (_SOL_PACKET, _PACKET_AUXDATA):
-            status, _, _, _, _, tci, tpid = _AUXDATA.unpack_from(content)
-            ready = not status & _STATUS_CHECKSUM_NOT_READY
-            if status & _STATUS_VLAN_VALID:
-                data = with_tag(data, tci, tpid if status & _STATUS_VLAN_TPID_VALID else _TPID_8021Q)
-        elif (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
-            seconds, nanoseconds = _TIMESPEC.unpack_from(content)
-            when = seconds * 1_000_000_000 + nanoseconds
-    return Frame(hop, when, outgoing, data, ready)
+        for source in self._sources:
+            source.close()
+        self._wake.close()
+        self._woken.close()

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from hvchannel_lab import registry
-from hvchannel_lab.targets import Target
+from hvchannel_lab.targets import Engine, Target
 
 _CONTROL, _FEED, _LAB = "HVCHANNEL_CONTROL", "HVCHANNEL_FEED", "HVCHANNEL_LAB"
 _STATE_ROOT = Path("state")
@@ -48,6 +48,14 @@ TargetOption = Annotated[
         "--target", help="What runs the P4 programs. bmv2: simple_switch_grpc of PATH, else its container."
     ),
 ]
+EngineOption = Annotated[
+    Engine,
+    typer.Option(
+        "--engine",
+        help="What softswitch runs the P4 programs on: the kernel (xdp), the interpreter, "
+        "or the kernel if it can (auto).",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, progress on stderr.")]
 
 
@@ -79,6 +87,7 @@ def run(
     name: NameOption = registry.DEFAULT_LAB,
     state: StateOption = None,
     target: TargetOption = Target.SOFTSWITCH,
+    engine: EngineOption = Engine.AUTO,
     once: Annotated[bool, typer.Option("--once", help="End after the journey, on a terminal too.")] = False,
     keep: KeepOption = False,
     as_json: JsonOption = False,
@@ -102,6 +111,7 @@ def run(
                 stay=stay,
                 as_json=as_json,
                 target=target,
+                engine=engine,
             )
         )
     )
@@ -113,6 +123,7 @@ def up(
     name: NameOption = registry.DEFAULT_LAB,
     state: StateOption = None,
     target: TargetOption = Target.SOFTSWITCH,
+    engine: EngineOption = Engine.AUTO,
     keep: KeepOption = False,
     trace_limit: Annotated[
         int | None,
@@ -134,6 +145,7 @@ def up(
                 as_json=False,
                 trace_limit=trace_limit,
                 target=target,
+                engine=engine,
             )
         )
     )
@@ -143,8 +155,13 @@ def up(
 def down(name: NameOption = registry.DEFAULT_LAB) -> None:
     """End a running lab, if there is one, and remove what killed labs left behind."""
     _end_lab(name)
-    for lab, names in registry.sweep().items():
-        typer.echo(f"lab {lab}: its owner is gone; removed {len(names)} namespaces it left")
+    try:
+        swept = registry.sweep()
+    except OSError as error:
+        _fail(str(error))
+    for lab, left in swept.items():
+        what = f"{len(left.namespaces)} namespaces and {len(left.switches)} vSwitches in the kernel"
+        typer.echo(f"lab {lab}: its owner is gone; removed {what} that it left")
 
 
 @app.command(epilog="Example: hvchannel journey --json")

@@ -92,7 +92,7 @@ class Witness:
             )
         except CaptureTimeoutError as error:
             raise MissingError(self._number, str(error)) from None
-        self.saw(f"frame {way} {hop}")
+        self.saw(f"frame {way} {hop}" + (", as the vSwitch's own trace tells" if found.traced else ""))
         return found, decode(found.data)
 
     def record(self, who: str, frame: bytes) -> Record:

@@ -27,8 +27,9 @@ from hvchannel_daemons.guestd.client import GuestClient
 
 from hvchannel_lab import registry, traces
 from hvchannel_lab.capture import Capture
+from hvchannel_lab.capture_sources import sources_of
+from hvchannel_lab.installation import program_path
 from hvchannel_lab.namespaces import command_in, inside
-from hvchannel_lab.processes import program_path
 from hvchannel_lab.registry import Process
 from hvchannel_lab.supervisor import PROCESSES_FILE
 from hvchannel_lab.tables import Entry, SwitchReader
@@ -165,9 +166,9 @@ class Handle:
     # Packets
 
     def capture(self, *hops: str, limit: int = 20_000) -> Capture:
-        """A context manager that captures at these hops (all by default)."""
+        """A context manager that captures at these hops (all by default), by what shows their frames now."""
         chosen = [self.topology.hop(name) for name in hops] if hops else self.topology.hops
-        return Capture(chosen, limit)
+        return Capture(sources_of(self.topology, chosen), limit)
 
     def send(self, hop: str, *frames: bytes) -> None:
         """Puts whole frames on the wire at a hop, as anybody with root there could: at "vm1/eth0", past the guest's

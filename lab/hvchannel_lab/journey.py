@@ -212,7 +212,8 @@ def _there(w: Witness, sent: Sent) -> None:
         "the VNIC passes it to the second switch",
         interface=f"{vm.eth} of {vm.name}",
         port=guest.port,
-        after=f"{(arriving.time - leaving.time) / 1000:.0f} us",
+        after=f"{(arriving.time - leaving.time) / 1000:.0f} us"
+        + (" from the first switch's taking it in" if leaving.traced else ""),
     )
 
     w.element("9")

@@ -81,6 +81,13 @@ class Link:
     def exists(self, interface: str) -> bool:
         return bool(self._route.link_lookup(ifname=interface))
 
+    def runs_xdp(self, interface: str) -> bool:
+        """Whether an XDP program is attached, in whatever mode; of an interface that is not there: False."""
+        for index in self._route.link_lookup(ifname=interface):
+            for found in self._route.get_links(index):
+                return bool(found.get_nested("IFLA_XDP", "IFLA_XDP_ATTACHED"))
+        return False
+
     def remove(self, interface: str) -> None:
         """The other end of a veth goes with it. An interface that is gone already is no error."""
         if self.exists(interface):

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 
 from hvchannel_lab import bmv2
+from hvchannel_lab.installation import program_path
 from hvchannel_lab.supervisor import Program
 from hvchannel_lab.targets import Target
 from hvchannel_lab.topology import Topology, Vm
@@ -15,17 +15,6 @@ from hvchannel_lab.topology import Topology, Vm
 DEVICE_ID = 1
 # Stages of the stop: those who use a service go before those who give it.
 _SWITCH, _CONTROLLER, _DAEMON, _WORKLOAD = range(4)
-
-
-def program_path(name: str) -> str:
-    """A program of this installation, else of PATH. Raises FileNotFoundError."""
-    beside = Path(sys.executable).parent / name
-    found = str(beside) if beside.exists() else shutil.which(name)
-    if not found:
-        raise FileNotFoundError(
-            f"program {name!r}: neither in {beside.parent} nor on PATH; install hvchannel whole"
-        )
-    return found
 
 
 def write_configuration(topology: Topology) -> None:
@@ -95,7 +84,8 @@ def _switch(topology: Topology, who: str, namespace: str) -> Program:
                 "--trace-limit",
                 str(topology.trace_limit),
             ]
-            argv = [program_path("softswitch"), *common, *trace, "--", *own]
+            engine = ["--engine", topology.engine, "--name", topology.switch_name(who)]
+            argv = [program_path("softswitch"), *engine, *common, *trace, "--", *own]
         case Target.BMV2:
             log = ["--log-console", "--log-level", "warn"]
             argv = bmv2.command(namespace, topology.folder(who), [*common, *log, "--", *own])

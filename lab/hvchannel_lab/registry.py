@@ -12,10 +12,10 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from hvchannel_lab import namespaces
+from hvchannel_lab import namespaces, pinned
 
 RUN = Path("/run/hvchannel")
 DEFAULT_LAB = "lab"
@@ -126,32 +126,44 @@ def find(lab: str) -> Record:
     raise NoSuchLabError(f"no lab {lab!r} is up ({others}); `hvchannel up --name {lab}` starts it")
 
 
-def leftovers() -> dict[str, list[str]]:
-    """Namespaces by lab, of labs whose owner is gone. A lab that left only its record has an empty list."""
+@dataclass
+class Leftovers:
+    """What a lab left whose owner is gone: network namespaces, and vSwitches that still forward, by their names."""
+
+    namespaces: list[str] = field(default_factory=list)
+    switches: list[str] = field(default_factory=list)
+
+
+def leftovers() -> dict[str, Leftovers]:
+    """By lab, of labs whose owner is gone. One that left only its record has nothing else."""
     from hvchannel_lab.topology import lab_of_namespace  # noqa: PLC0415 (pydantic is slow to import)
 
     alive = {record.lab for record in running()}
-    found: dict[str, list[str]] = {path.stem: [] for path in RUN.glob("*.json") if path.stem not in alive}
+    found = {path.stem: Leftovers() for path in RUN.glob("*.json") if path.stem not in alive}
     for namespace in namespaces.existing():
         lab = lab_of_namespace(namespace)
         if lab and lab not in alive:
-            found.setdefault(lab, []).append(namespace)
+            found.setdefault(lab, Leftovers()).namespaces.append(namespace)
+    for switch in pinned.names():
+        lab = lab_of_namespace(switch)  # they bear the names of their namespaces
+        if lab and lab not in alive:
+            found.setdefault(lab, Leftovers()).switches.append(switch)
     return found
 
 
-def sweep() -> dict[str, list[str]]:
-    """Removes what `leftovers` finds, and returns it.
+def sweep() -> dict[str, Leftovers]:
+    """Removes what `leftovers` finds, and returns it. Raises OSError.
 
     Processes need no sweeping: the kernel killed them with their lab.
     """
     from hvchannel_lab.network import remove_namespace  # noqa: PLC0415
 
-    with (
-        _locked()
-    ):  # a lab claims its name before it creates anything, so what is nobody's now stays nobody's
+    # A lab claims its name before it creates anything, so what is nobody's now stays nobody's.
+    with _locked():
         found = leftovers()
-        for lab, names in found.items():
-            for namespace in names:
+        for lab, left in found.items():
+            pinned.end(left.switches)
+            for namespace in left.namespaces:
                 remove_namespace(namespace)
             release(lab)
     return found

@@ -16,7 +16,7 @@ from hvchannel_control.api import control_pb2_grpc
 from hvchannel_daemons.feed.interface import SessionState
 from hvchannel_daemons.feed.sqlite import SqliteFeed
 
-from hvchannel_lab import network, processes, registry, state_directory
+from hvchannel_lab import network, pinned, processes, registry, state_directory
 from hvchannel_lab.supervisor import PROCESSES_FILE, Child, Policy, Supervisor
 from hvchannel_lab.topology import Topology
 from hvchannel_lab.vm import NamespaceVm, VirtualMachine
@@ -54,8 +54,13 @@ class RunningLab:
         self._step = step
 
     async def __aenter__(self) -> RunningLab:
-        for lab, names in (await asyncio.to_thread(registry.sweep)).items():
-            _log.info("removed what a lab left behind", lab=lab, namespaces=len(names))
+        for lab, left in (await asyncio.to_thread(registry.sweep)).items():
+            _log.info(
+                "removed what a lab left behind",
+                lab=lab,
+                namespaces=len(left.namespaces),
+                switches=len(left.switches),
+            )
         registry.claim(self.topology.name, self.topology.state)
         try:
             await self._bring_up()
@@ -165,8 +170,11 @@ class RunningLab:
         try:
             await self.supervisor.stop()
         finally:
-            await asyncio.to_thread(_remove, topology.namespaces)
-            registry.release(topology.name)
+            try:  # those that were killed, now or before: they have no successor
+                await asyncio.to_thread(pinned.end, map(topology.switch_name, topology.whos))
+            finally:
+                await asyncio.to_thread(_remove, topology.namespaces)
+                registry.release(topology.name)
 
 
 def _remove(namespaces: Iterable[str]) -> None:

@@ -15,8 +15,8 @@ import os
 import signal
 import time
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -83,6 +83,12 @@ class StartError(RuntimeError):
         self.tail = tail
 
 
+def _set_event() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 @dataclass
 class Child:
     """A program as it fares."""
@@ -96,6 +102,7 @@ class Child:
     log_offset: int = 0  # where the log of the present run begins, bytes
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+    may_start: asyncio.Event = field(default_factory=_set_event)  # cleared: held back from its next start
     keeper: asyncio.Task[None] | None = None
 
     def log_size(self) -> int:
@@ -158,6 +165,16 @@ class Supervisor:
         if chosen:
             self._write()
 
+    @contextmanager
+    def hold(self, key: str) -> Iterator[None]:
+        """In the block the named child is not started again, should it end. Raises KeyError."""
+        child = self.children[key]
+        child.may_start.clear()
+        try:
+            yield
+        finally:
+            child.may_start.set()
+
     async def _keep(self, child: Child) -> None:
         delay = self._policy.first_delay
         while not child.stopping.is_set():
@@ -182,6 +199,7 @@ class Supervisor:
             )
             with suppress(TimeoutError):
                 await asyncio.wait_for(child.stopping.wait(), delay)
+            await _any_of(child.stopping, child.may_start)
             delay = min(2 * delay, self._policy.longest_delay)
         self._change(child, State.STOPPED)
 
@@ -257,6 +275,14 @@ class Supervisor:
         partial = self._record.with_name(f".{self._record.name}")
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         partial.replace(self._record)
+
+
+async def _any_of(*events: asyncio.Event) -> None:
+    """Returns once one of them is set."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
 
 
 def _append(path: Path) -> IO[bytes]:

@@ -16,3 +16,11 @@ class Target(StrEnum):
     def traces(self) -> bool:
         """Whether it writes a trace of each packet that a program can read."""
         return self is Target.SOFTSWITCH
+
+
+class Engine(StrEnum):
+    """What softswitch runs programs on; its own option."""
+
+    AUTO = "auto"  # the kernel if it takes them
+    XDP = "xdp"  # the kernel, or nothing
+    INTERPRETER = "interpreter"

@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from hvchannel_lab.targets import Target
+from hvchannel_lab.targets import Engine, Target
 
 TOPOLOGY_FILE = "topology.json"
 MAX_VMS = 64
@@ -91,6 +91,7 @@ class Topology(_Model):
     name: str
     state: Path
     target: Target = Target.SOFTSWITCH
+    engine: Engine = Engine.AUTO  # of softswitch
     mtu: Annotated[int, Field(ge=576, le=3400)] = 1500
     trace_limit: Annotated[int, Field(ge=1)] = DEFAULT_TRACE_LIMIT  # packets a vSwitch's trace holds
     channel: Channel = Channel()
@@ -155,6 +156,11 @@ class Topology(_Model):
             raise TopologyError(f"no part {who!r} in lab {self.name!r} (valid: {', '.join(self.whos)})")
         return self.state / who
 
+    def switch_name(self, who: str) -> str:
+        """Of what softswitch pins, and keeps in its folder below /run/softswitch: that of its network namespace, which
+        no other switch of any lab is in. Raises TopologyError with the valid names."""
+        return self.hypervisor.namespace if who == "host" else self.vm(who).namespace
+
     def p4runtime_socket(self, who: str) -> Path:
         """Where the vSwitch of `who` serves P4Runtime."""
         return self.folder(who) / "p4rt.sock"
@@ -195,6 +201,7 @@ def plan(
     channel: Channel | None = None,
     trace_limit: int = DEFAULT_TRACE_LIMIT,
     target: Target = Target.SOFTSWITCH,
+    engine: Engine = Engine.AUTO,
 ) -> Topology:
     """The lab of that name with so many VMs. Nothing is created. Raises TopologyError."""
     if not _LAB_NAME.fullmatch(name):
@@ -203,6 +210,8 @@ def plan(
         )
     if not 1 <= vms <= MAX_VMS:
         raise TopologyError(f"{vms} VMs: must be 1 to {MAX_VMS}")
+    if engine is not Engine.AUTO and target is not Target.SOFTSWITCH:
+        raise TopologyError(f"engine {engine}: target {target} has no engines to choose from; leave it out")
     state = state.absolute()
     if len(os.fsencode(state / _LONGEST_SOCKET)) > _UNIX_PATH_MAX:
         longest = _UNIX_PATH_MAX - len(_LONGEST_SOCKET) - 1
@@ -214,6 +223,7 @@ def plan(
         name=name,
         state=state,
         target=target,
+        engine=engine,
         trace_limit=trace_limit,
         channel=channel or Channel(),
         hypervisor=Hypervisor(namespace=f"hvc-{name}-hv"),

@@ -53,12 +53,14 @@ def read(path: Path, frame: bytes | None = None) -> Iterator[Record]:
         for line in lines:
             # A line without its end is being written just now.
             if wanted in line and line.endswith("\n"):
-                record = _record(json.loads(line))
+                record = parse(line)
                 if frame is None or record.frame == frame:
                     yield record
 
 
-def _record(content: dict[str, Any]) -> Record:
+def parse(line: str) -> Record:
+    """One line of a trace."""
+    content: dict[str, Any] = json.loads(line)
     return Record(
         number=content["packet"],
         time_ns=content["time_ns"],

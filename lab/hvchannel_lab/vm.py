@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-from hvchannel_lab import network
+from hvchannel_lab import network, pinned
 from hvchannel_lab.supervisor import Program, Supervisor
 from hvchannel_lab.topology import Topology, Vm
 
@@ -75,4 +75,5 @@ class NamespaceVm:
         mine = [program.key for program in self._programs if program.key in self._supervisor.children]
         self._programs = ()
         await self._supervisor.stop(mine)
+        await asyncio.to_thread(pinned.end, [self._topology.switch_name(self._spec.name)])
         await asyncio.to_thread(network.remove_namespace, self._spec.namespace)

@@ -51,14 +51,16 @@ BENCHES = {
     "chain": Bench(
         cables=(
             Cable(("host1", "hostd"), DAEMON_MTU),
-            Cable(("host2", "guest2"), VNIC_MTU),  # the VNIC
+            Cable(("host2", "vnic1"), VNIC_MTU),
+            Cable(("guest2", "vnic2"), VNIC_MTU),
             Cable(("guest1", "guestd"), DAEMON_MTU),
         ),
         switches=(
             Switch("host_vswitch", {1: "host1", 2: "host2"}, 9559, "host_"),
             Switch("guest_vswitch", {1: "guest1", 2: "guest2"}, 9560, "guest_"),
         ),
-        # Port 2 of device 0 sends nothing: it listens on the host vSwitch's end of the VNIC.
-        plugs={"0-1": "hostd", "0-2": "host2", "1-1": "guestd"},
+        # Port 2 of each device is one end of the VNIC, which is cut in the middle: a test takes each frame out of the
+        # one end and puts it into the other. A socket that only listened would miss what XDP redirects.
+        plugs={"0-1": "hostd", "0-2": "vnic1", "1-1": "guestd", "1-2": "vnic2"},
     ),
 }

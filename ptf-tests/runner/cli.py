@@ -30,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.list:
             _list(tests)
             return PASSED
-        target = targets.find(options.target, switch=options.switch, image=options.image)
+        target = targets.find(
+            options.target, engine=options.engine, switch=options.switch, image=options.image
+        )
         _check_machine()
     except (catalogue.UnknownTestError, targets.TargetMissingError, _NotReadyError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -51,6 +53,12 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Examples: ptf-tests/run --test arp    ptf-tests/run --target bmv2 --test chain --test HostForwardHit",
     )
     parser.add_argument("--target", choices=targets.TARGETS, default="softswitch", help="default: softswitch")
+    parser.add_argument(
+        "--engine",
+        choices=targets.ENGINES,
+        default=targets.ENGINES[0],
+        help="what softswitch runs the programs on; default: auto, the kernel (xdp) where it can",
+    )
     parser.add_argument(
         "--test",
         action="append",
@@ -101,7 +109,7 @@ def _run(tests: Sequence[catalogue.Test], target: targets.Target, logs: Path, *,
     else:
         shutil.rmtree(logs)
     passed = len(results) - len(failed)
-    print(f"{passed} passed, {len(failed)} failed ({target.name}, {time.monotonic() - started:.0f} s)")
+    print(f"{passed} passed, {len(failed)} failed ({target}, {time.monotonic() - started:.0f} s)")
     return FAILED if failed else PASSED
 
 

@@ -16,7 +16,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from runner import network
+from runner import mounts, network
 from runner.benches import BENCHES, Bench, Switch
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,6 +40,7 @@ class Job:
     commands: list[list[str]]
     logs: str
     environment: str  # the tests' virtual environment
+    own_mounts: bool  # whether this process is in a mount namespace of its own, to be furnished
 
     def to_json(self) -> str:
         """The argument of this process."""
@@ -56,6 +57,8 @@ def main() -> int:
     # Every process in here holds this end of the pipe: whoever reads it to its end knows that all of them are gone.
     reports = os.dup(sys.stdout.fileno())
     try:
+        if job.own_mounts:
+            mounts.furnish()
         network.lay(bench.cables)
         for switch, command in zip(bench.switches, job.commands, strict=True):
             with (logs / f"{switch.program}.log").open("wb") as log:

@@ -7,7 +7,7 @@ in names and plain integers. The interpreter is one engine; a compiled one can s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -153,7 +153,7 @@ class LookUpTooLong(EngineError):  # noqa: N818
 DigestSink: TypeAlias = Callable[[str, tuple[int, ...]], None]
 """Called with the learn list's name and its values, once per digest the program generates."""
 
-Inserter: TypeAlias = Callable[[EntryKey, tuple[int, ...]], None]
+Insert: TypeAlias = Callable[[EntryKey, tuple[int, ...]], None]
 """Inserts an entry with these arguments of its action. Raises EntryExists, TableFull, LookUpTooLong."""
 
 FrameSink: TypeAlias = Callable[[int, bytes], None]
@@ -163,6 +163,18 @@ FrameSink: TypeAlias = Callable[[int, bytes], None]
 IdleSink: TypeAlias = Callable[[str, EntryKey], None]
 """Called with a table and the key of an entry that no packet has hit for its whole timeout; called again after
 each further timeout without a hit."""
+
+
+class Inserter(Protocol):
+    """Inserts entries of one action into one table. What it is given is not checked again: it is what `Engine.insert`
+    would let through."""
+
+    def __call__(self, key: EntryKey, args: tuple[int, ...]) -> None:
+        """Inserts an entry with these arguments of its action. Raises EntryExists, TableFull, LookUpTooLong."""
+
+    def many(self, keys: Sequence[EntryKey], args: Sequence[tuple[int, ...]]) -> int:
+        """Inserts entries in their order, each with its arguments, up to the first one that would be refused. How many
+        that were."""
 
 
 class Engine(Protocol):
@@ -188,8 +200,8 @@ class Engine(Protocol):
         """Raises EntryExists, TableFull, LookUpTooLong."""
 
     def inserter(self, table: str, action: str) -> Inserter:
-        """For many insertions of one action into a table without an action profile. What it is called with is not
-        checked again: it is what `insert` would let through. Raises EngineError for a table that cannot be written."""
+        """For many insertions of one action into a table without an action profile. Raises EngineError for a table
+        that cannot be written."""
 
     def modify(self, table: str, key: EntryKey, action: Action) -> None:
         """Replaces the action; counters and meter state stay. Raises NoSuchEntry."""

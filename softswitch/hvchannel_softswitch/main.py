@@ -20,6 +20,7 @@ from hvchannel_softswitch.start import EngineKind
 
 DEFAULT_DROP_PORT = 511
 DEFAULT_ADDRESS = "127.0.0.1:9559"
+EXPLAIN = "explain"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -44,7 +45,8 @@ _IGNORED_VALUES = [
     epilog="Example: softswitch -i 1@veth0 -i 2@veth2 --no-p4 -- --grpc-server-addr unix:/run/sw.sock "
     "--cpu-port 510",
     help="A P4 switch: runs a p4c-bm2-ss program on network interfaces, controlled over P4Runtime. "
-    "Takes the command line of simple_switch_grpc.",
+    "Takes the command line of simple_switch_grpc. `softswitch explain PROGRAM.json` shows what becomes of a "
+    "program in the kernel.",
 )
 def softswitch(
     program: Annotated[
@@ -208,17 +210,21 @@ def _note(text: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. Exits with 0 after SIGINT or SIGTERM, 1 when the switch cannot start, 2 for a wrong
-    command line."""
-    command = typer.main.get_command(app)
+    command line. The first word `explain` makes it another command."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    name, command = "softswitch", typer.main.get_command(app)
+    if words[:1] == [EXPLAIN]:
+        from hvchannel_softswitch import explain  # noqa: PLC0415 (LLVM need not be loaded for the switch's --help)
+
+        name, command = f"softswitch {EXPLAIN}", typer.main.get_command(explain.app)
+        words = words[1:]
+    else:
+        words = normalise(words)
     try:
-        code = command.main(
-            args=normalise(sys.argv[1:] if arguments is None else arguments),
-            prog_name="softswitch",
-            standalone_mode=False,
-        )
+        code = command.main(args=words, prog_name=name, standalone_mode=False)
     except typer.TyperException as error:
         formatted = getattr(error, "format_message", None)
         message = formatted() if formatted is not None else str(error)
-        typer.echo(f"softswitch: {' '.join(message.split())} (softswitch --help lists the options)", err=True)
+        typer.echo(f"{name}: {' '.join(message.split())} ({name} --help lists the options)", err=True)
         sys.exit(2)
     sys.exit(code or 0)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One switch process: ports, data path and P4Runtime server on one asyncio loop, until a signal ends it."""
+"""One switch process: ports, data path and P4Runtime server on one asyncio loop and its one thread, until a signal ends
+it."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+import uvloop
 
 from hvchannel_softswitch import logs, model
 from hvchannel_softswitch.p4runtime.device import SwitchDevice
@@ -37,7 +39,8 @@ def run(
         logs.configure(log_level, json=log_json, file=log_file)
     except OSError as error:
         raise StartError(f"--log-file: {log_file}: {error.strerror}") from error
-    asyncio.run(_serve(options))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(options))
 
 
 async def _serve(options: Options) -> None:

@@ -8,7 +8,8 @@
     ...
     switch.stop()
 
-Everything here runs on the loop's thread; nothing needs a lock, and a frame never sees half of a `commit`.
+Everything here runs on the loop's thread, and so does the P4Runtime server, each of whose calls runs whole (see `rpc`):
+nothing needs a lock, and a frame never sees half of a `commit`, or of a batch of writes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ DROP_PORT = 511
 """simple_switch's default: the egress_spec that drops."""
 
 BATCH = 32
-"""Frames taken from one port per wake-up: at some 50 us a frame, gRPC on the same loop waits 2 ms at most."""
+"""Frames taken from one port per wake-up: at some 50 us a frame, P4Runtime on the same loop waits 2 ms at most. For
+the other way round see `rpc.turns`."""
 
 RETRY_SECONDS = 0.25
 """How often a vanished interface is looked for."""

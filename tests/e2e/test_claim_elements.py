@@ -12,8 +12,10 @@ import pytest
 from hvchannel_lab.capture import Frame
 from hvchannel_lab.frames import Decoded, decode
 from hvchannel_lab.tables import mac_text
+from hvchannel_lab.targets import Engine
 
 pytestmark = [pytest.mark.root, pytest.mark.e2e]
+ENGINES = (Engine.AUTO, Engine.INTERPRETER)
 
 KEY = "claim/document"
 

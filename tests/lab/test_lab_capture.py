@@ -4,8 +4,9 @@ import struct
 from collections.abc import Callable
 
 import pytest
-from hvchannel_lab.capture import Capture, CaptureTimeoutError, with_tag
+from hvchannel_lab.capture import Capture, CaptureTimeoutError
 from hvchannel_lab.namespaces import inside
+from hvchannel_lab.packet_socket import PacketSocket, with_tag
 from hvchannel_lab.topology import Topology
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,7 +41,7 @@ def test_a_tag_is_put_between_addresses_and_type(data: bytes, tci: int) -> None:
 def test_both_ends_of_a_vnic_show_the_very_frame(make_network: MakeNetwork, tci: int | None) -> None:
     topology = make_network(vms=1)
     sent = frame(topology, b"the very frame", tci)
-    hops = [topology.hop("host/vnic1"), topology.hop("vm1/eth0")]
+    hops = [PacketSocket(topology.hop(name)) for name in ("host/vnic1", "vm1/eth0")]
     with sender(topology.hypervisor.namespace, "vnic1") as sock, Capture(hops) as capture:
         sock.send(sent)
         leaving = capture.wait(lambda f: f.hop == "host/vnic1" and f.data == sent)
@@ -59,7 +60,7 @@ def test_daemons_frames_have_their_checksums(make_network: MakeNetwork) -> None:
     with inside(namespace):
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-    with sock, Capture([topology.hop("host/hostd0s")]) as capture:
+    with sock, Capture([PacketSocket(topology.hop("host/hostd0s"))]) as capture:
         sock.sendto(b"sum me up!", ("169.254.255.255", 9))
         seen = capture.wait(lambda f: f.data.endswith(b"sum me up!"))
     assert seen.checksum_ready
@@ -76,7 +77,7 @@ def test_what_was_waited_for_in_vain_is_said(make_network: MakeNetwork) -> None:
     topology = make_network(vms=1)
     with (
         sender(topology.hypervisor.namespace, "vnic1") as sock,
-        Capture([topology.hop("vm1/eth0")]) as capture,
+        Capture([PacketSocket(topology.hop("vm1/eth0"))]) as capture,
     ):
         sock.send(frame(topology, b"one"))
         capture.wait(lambda f: b"one" in f.data)
@@ -87,7 +88,7 @@ def test_what_was_waited_for_in_vain_is_said(make_network: MakeNetwork) -> None:
 @pytest.mark.root
 def test_the_ring_keeps_the_newest(make_network: MakeNetwork) -> None:
     topology = make_network(vms=1)
-    hops = [topology.hop("vm1/eth0")]
+    hops = [PacketSocket(topology.hop("vm1/eth0"))]
     with sender(topology.hypervisor.namespace, "vnic1") as sock, Capture(hops, limit=3) as capture:
         for number in range(10):
             sock.send(frame(topology, b"number %d" % number))
@@ -100,5 +101,5 @@ def test_the_ring_keeps_the_newest(make_network: MakeNetwork) -> None:
 def test_an_unplugged_hop_is_named(make_network: MakeNetwork) -> None:
     topology = make_network(vms=1)
     missing = topology.hop("vm1/eth0").model_copy(update={"interface": "eth7", "name": "vm1/eth7"})
-    with pytest.raises(OSError, match="capture at vm1/eth7"), Capture([missing]):
+    with pytest.raises(OSError, match="capture at vm1/eth7"), Capture([PacketSocket(missing)]):
         pass

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hvchannel_lab import namespaces, network, registry
+from hvchannel_lab import namespaces, network, pinned, registry
 from hvchannel_lab.background import BackgroundError, background_lab
 from hvchannel_lab.registry import Process
 
 pytestmark = [pytest.mark.root, pytest.mark.e2e]
+PINS = Path("/sys/fs/bpf/softswitch")
 CLI = [sys.executable, "-m", "hvchannel_lab.cli"]
 
 
@@ -40,6 +41,7 @@ def until(condition: Callable[[], object], what: str, seconds: float = 60) -> No
 def left_of(name: str) -> list[str]:
     """Everything of a lab that outlives its process should not be here."""
     found = [namespace for namespace in namespaces.existing() if namespace.startswith(f"hvc-{name}-")]
+    found += [str(path) for place in (pinned.RUN, PINS) for path in place.glob(f"hvc-{name}-*")]
     return found + [str(path) for path in registry.RUN.glob(f"{name}.json")]
 
 
@@ -52,18 +54,44 @@ def children_of(state: Path) -> list[Process]:
 def name(tmp_path: Path) -> Iterator[str]:
     name = f"t-lab-{os.getpid()}-cli"
     yield name
+    pinned.end(path.name for path in pinned.RUN.glob(f"hvc-{name}-*"))
     for namespace in left_of(name):
         if namespace.startswith("hvc-"):
             network.remove_namespace(namespace)
     registry.release(name)
 
 
-def test_run_shows_every_element_and_leaves_nothing(tmp_path: Path, name: str) -> None:
-    done = hvchannel("run", "--vms", "1", "--name", name, "--state", str(tmp_path / "s"), "--json")
+@pytest.mark.parametrize("engine", ["xdp", "interpreter"])
+def test_run_shows_every_element_and_leaves_nothing(tmp_path: Path, name: str, engine: str) -> None:
+    words = [
+        "run",
+        "--engine",
+        engine,
+        "--vms",
+        "1",
+        "--name",
+        name,
+        "--state",
+        str(tmp_path / "s"),
+        "--json",
+    ]
+    done = hvchannel(*words)
     assert done.returncode == 0, done.stderr
     (journey,) = json.loads(done.stdout)
     assert journey["vm"] == "vm1"
     assert [element["number"] for element in journey["there"]] == [str(n) for n in range(1, 11)]
+    assert len(journey["back"]) == 6
+    sources = {element["number"]: element["sources"] for element in (*journey["there"], *journey["back"])}
+    told = ", as the vSwitch's own trace tells" if engine == "xdp" else ""
+    for number, frame in {
+        "4": "arriving at host/hostd0s",
+        "7": "leaving by host/vnic1",
+        "8": "arriving at vm1/eth0",
+        "R3": "leaving by vm1/eth0",
+    }.items():
+        assert f"frame {frame}{told}" in sources[number]
+    assert "frame leaving by host/hostd0" in sources["2"]
+    assert "frame arriving at vm1/guestd0" in sources["10"]
     assert left_of(name) == []
     assert (tmp_path / "s/host/softswitch.log").stat().st_size > 0, "logs are kept"
 
@@ -117,7 +145,9 @@ def test_two_labs_run_at_once(tmp_path: Path, name: str) -> None:
         assert one.vms[0].mac != other.vms[0].mac
 
 
-def test_a_killed_labs_processes_die_and_its_network_is_removed_later(tmp_path: Path, name: str) -> None:
+def test_a_killed_labs_processes_die_and_what_is_left_of_it_is_removed_later(
+    tmp_path: Path, name: str
+) -> None:
     state = tmp_path / "s"
     with subprocess.Popen(
         [*CLI, "up", "--vms", "1", "--name", name, "--state", str(state)], stderr=subprocess.DEVNULL
@@ -127,9 +157,15 @@ def test_a_killed_labs_processes_die_and_its_network_is_removed_later(tmp_path: 
         assert len(children) == 7
         process.kill()
     until(lambda: not any(child.alive for child in children), "the children's end", 10)
-    assert left_of(name) != []
+    assert {Path(left).name for left in left_of(name)} >= {
+        f"hvc-{name}-hv",
+        f"hvc-{name}-vm1",
+        f"{name}.json",
+    }
+    assert len(list(PINS.glob(f"hvc-{name}-*"))) == 2, "its vSwitches go on forwarding"
     down = hvchannel("down", "--name", name)
-    assert down.returncode == 0 and f"lab {name}: its owner is gone" in down.stdout
+    assert down.returncode == 0
+    assert f"lab {name}: its owner is gone; removed 2 namespaces and 2 vSwitches in the kernel" in down.stdout
     assert left_of(name) == []
 
 

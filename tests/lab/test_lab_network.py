@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from hvchannel_lab import namespaces, network, offload
+from hvchannel_lab.handle import Handle
 from hvchannel_lab.namespaces import inside
 from hvchannel_lab.topology import Topology
+from hvchannel_softswitch import bpf
 
 pytestmark = pytest.mark.root
 MakeNetwork = Callable[..., Topology]
@@ -33,6 +35,11 @@ def addresses(namespace: str) -> dict[str, list[str]]:
         entry["ifname"]: [f"{info['local']}/{info['prefixlen']}" for info in entry["addr_info"]]
         for entry in ip(namespace, "address")
     }
+
+
+def until_it_carries(namespace: str, interface: str) -> None:
+    """The kernel takes up to a second to notice that the other end is up, and drops what is sent until then."""
+    Handle.until(lambda: links(namespace)[interface]["operstate"] == "UP" or None, f"{interface} carries", 10)
 
 
 def test_the_hypervisor_has_hostd_and_a_vnic_per_vm(make_network: MakeNetwork) -> None:
@@ -102,6 +109,26 @@ def test_one_feature_is_switched_on_again(make_network: MakeNetwork) -> None:
     assert on == [offload.Feature.RECEIVE_COALESCING]
 
 
+def test_offloads_are_switched_off_whatever_runs_at_the_other_end(make_topology: MakeNetwork) -> None:
+    """With XDP there, a veth has no segmentation to be switched off; what it has is switched off all the same."""
+    name = make_topology().namespaces[0]
+    network.create_namespace(name)
+    try:
+        subprocess.run(
+            ["ip", "-n", name, "link", "add", "veth-a", "type", "veth", "peer", "name", "veth-b"], check=True
+        )
+        with inside(name):
+            passes = bpf.load_program(bytes.fromhex("b7000000020000009500000000000000"), name="passes")
+            link = bpf.Link.create_xdp(passes, socket.if_nametoindex("veth-b"), bpf.XdpMode.NATIVE)
+            offload.switch_off("veth-a")
+            assert not any(offload.is_on("veth-a", feature) for feature in offload.SWITCH_OFF)
+            assert offload.is_on("veth-b", offload.Feature.TX_CHECKSUM)
+            link.close()
+            passes.close()
+    finally:
+        network.remove_namespace(name)
+
+
 def test_an_unknown_interface_is_named(make_network: MakeNetwork) -> None:
     topology = make_network(vms=1)
     with inside(topology.namespaces[0]), pytest.raises(OSError, match="vnic9"):
@@ -117,6 +144,7 @@ def test_a_full_frame_with_its_tag_passes_a_vnic(make_network: MakeNetwork) -> N
     with inside(vm.namespace):
         receiver = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         receiver.bind((vm.eth, 3))
+    until_it_carries(topology.hypervisor.namespace, vm.vnic)
     with sender, receiver:
         receiver.settimeout(5)
         addresses_ = bytes.fromhex(vm.mac.replace(":", "")) + b"\x02\x00\x00\x00\x00\x09"

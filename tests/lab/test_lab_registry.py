@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from hvchannel_lab import namespaces, network, registry
-from hvchannel_lab.registry import LabRunsError, NoSuchLabError, Process
+from hvchannel_lab.registry import LabRunsError, Leftovers, NoSuchLabError, Process
 from hvchannel_lab.topology import Topology
 
 pytestmark = pytest.mark.root
@@ -61,8 +61,8 @@ def test_a_killed_labs_leftovers_are_found_and_removed(
     assert topology.name not in registry.leftovers()
     process.kill()
     process.wait()
-    assert sorted(registry.leftovers()[topology.name]) == sorted(topology.namespaces)
-    assert sorted(registry.sweep()[topology.name]) == sorted(topology.namespaces)
+    assert registry.leftovers()[topology.name] == Leftovers(sorted(topology.namespaces))
+    assert registry.sweep()[topology.name] == Leftovers(sorted(topology.namespaces))
     assert not mine(topology)
     assert topology.name not in registry.leftovers()
 
@@ -93,7 +93,7 @@ def test_a_record_cut_off_belongs_to_nobody(make_topology: MakeTopology) -> None
     registry.claim(topology.name, topology.state)
     path = registry.RUN / f"{topology.name}.json"
     path.write_text(path.read_text()[:20])
-    assert registry.leftovers()[topology.name] == []
+    assert registry.leftovers()[topology.name] == Leftovers()
     registry.sweep()
     assert not path.exists()
 

@@ -37,14 +37,14 @@ def interfaces():
 
 
 @pytest.mark.timeout(240)
-def test_the_whole_suite_passes_on_softswitch():
+@pytest.mark.parametrize("engine", ["xdp", "interpreter"])
+def test_the_whole_suite_passes_on_softswitch(engine):
     listed = run("--list")
     count = int(listed.stdout.split()[-2])
-    result = run()
+    result = run("--engine", engine)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert re.search(rf"^{count} passed, 0 failed \(softswitch, \d+ s\)$", result.stdout, re.MULTILINE), (
-        result.stdout
-    )
+    line = rf"^{count} passed, 0 failed \(softswitch, engine {engine}, \d+ s\)$"
+    assert re.search(line, result.stdout, re.MULTILINE), result.stdout
 
 
 def test_list_names_every_test_with_its_groups_and_what_it_shows():
@@ -95,15 +95,33 @@ def test_a_stopped_run_leaves_nothing_behind(number):
         assert process.stdout.readline().startswith("ok")
         children = descendants(process.pid)
         assert len(children) >= 3
+        benches = {namespace for child in children if (namespace := network_namespace(child))}
+        benches.discard(network_namespace(os.getpid()))
+        assert benches
         process.send_signal(number)
         assert process.wait(30) == (-number if number == signal.SIGKILL else 128 + number)
     wait_until_gone(children)
     assert not interfaces()
+    assert not [name for name in pinned() if int(name.split("-")[0]) in benches]
     left = kept_logs() - before
     if number == signal.SIGKILL:  # its logs are all that nobody could remove
         subprocess.run(["rm", "-r", *left], check=True)
     else:
         assert not left
+
+
+def pinned():
+    """Names of switches that are pinned, by default those of namespaces."""
+    places = (Path("/run/softswitch"), Path("/sys/fs/bpf/softswitch"))
+    return {path.name for place in places for path in place.glob("[0-9]*-*")}
+
+
+def network_namespace(pid):
+    """Its number; None of a process that has ended."""
+    try:
+        return Path(f"/proc/{pid}/ns/net").stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def descendants(pid):

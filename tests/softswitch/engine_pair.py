@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The interpreter and the compiled program side by side, on one clock: whatever is done to one is done to the other, and
-everything that either shows is compared."""
+"""The interpreter and the compiled program side by side, on one clock: whatever is done to one is done to the other,
+and everything that either shows is compared."""
 
 from __future__ import annotations
 
+import difflib
+import io
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +21,7 @@ from hvchannel_softswitch.engine import (
 )
 from hvchannel_softswitch.interpreter import Interpreter
 from hvchannel_softswitch.model import Program
+from hvchannel_softswitch.trace import Tracer
 from hvchannel_softswitch.xdp.frames import CompiledEngine
 
 SHORTEST = 14
@@ -66,6 +70,13 @@ class Pair:
         self.reference: Interpreter = one.engine
         self.compiled: CompiledEngine = other.engine
         self._sides = one, other
+        self._traces: list[io.StringIO] = []
+
+    def trace(self) -> None:
+        """From now on what is told of each frame's way is compared, too."""
+        self._traces = [io.StringIO(), io.StringIO()]
+        for side, told in zip(self._sides, self._traces, strict=True):
+            side.engine.set_tracer(Tracer(told, as_json=False))
 
     def close(self) -> None:
         self.compiled.close()
@@ -89,6 +100,8 @@ class Pair:
         for name, meter in self.program.meters.items():
             for cell in range(0 if meter.is_direct else meter.size):
                 self.both("write_meter", name, cell, None)
+        for group in list(self.reference.multicast_groups()):
+            self.both("set_multicast_group", group, None)
         self.flush()
 
     def both(self, what: str, *arguments: Any) -> Any:
@@ -130,6 +143,12 @@ class Pair:
         where = f"of frame {frame.hex()} into port {port}"
         assert long[0] == long[1], f"sent {where}: {_shown(first[0])} / {_shown(second[0])}"
         assert first[1] == second[1], f"digests {where}: {first[1]} / {second[1]}"
+        for one, other in [self._traces] if self._traces else []:
+            told = [_timeless(one.getvalue()), _timeless(other.getvalue())]
+            assert told[0] == told[1], f"trace {where}: {_difference(*told)}"
+            for stream in (one, other):
+                stream.seek(0)
+                stream.truncate()
         self.frames += 1
         self.sent += len(long[0])
         self.dropped += not first[0]
@@ -182,6 +201,16 @@ def pair(program: Program, cpu_port: int | None = None) -> Iterator[Pair]:
         yield found
     finally:
         found.close()
+
+
+def _timeless(trace: str) -> list[str]:
+    # Each tells the time of a clock of its own.
+    return re.sub(r" at [0-9.]+ s,", ",", trace).splitlines()
+
+
+def _difference(one: list[str], other: list[str]) -> str:
+    lines = difflib.unified_diff(one, other, lineterm="", n=0)
+    return "; ".join(list(lines)[2:6])
 
 
 def _shown(sent: list[tuple[int, bytes]]) -> str:

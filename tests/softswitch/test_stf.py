@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hvchannel_softswitch.model import load
 from hvchannel_softswitch.stf import SyntaxFault, parse, play
+from hvchannel_softswitch.stf.engines import StfEngine
 from hvchannel_softswitch.stf.main import app
 from hvchannel_softswitch.stf.player import Failed
 from typer.testing import CliRunner
@@ -115,7 +116,7 @@ def test_command_line(tmp_path: Path) -> None:
     bad = runner.invoke(app, [str(folder / "copies.json"), str(wrong), "--json"])
     assert bad.exit_code == 1
     summary = json.loads(bad.stdout)
-    assert (summary["passed"], summary["failed"]) == (0, 1)
+    assert (summary["passed"], summary["refused"], summary["failed"]) == (0, 0, 1)
     assert "too many" in summary["tests"][0]["reason"]
     assert runner.invoke(app, [str(folder / "copies.json")]).exit_code == 2
     assert runner.invoke(app, [str(tmp_path / "none")]).exit_code == 2
@@ -124,3 +125,52 @@ def test_command_line(tmp_path: Path) -> None:
     assert "wrong.json: No such file" in lonely.stdout
     traced = runner.invoke(app, [str(folder / "copies.json"), str(wrong), "--trace"])
     assert "extract  order" in traced.stderr
+
+
+MATCHES = """
+add exact_one a:5 metered(value:0x70) = five
+add ranges 2 c:3 d:0x1 a:0x0* add(value:9)
+add last value:0x16 stop()
+setdefault lpm_one NoAction()
+packet 1 05 0002 0031 00000004 aabb
+expect 4 22850042 050002003100000004 aabb $
+packet 1 09 0002 0031 00000004
+packet 1 0a
+expect 4 20000000 0a $
+check_counter hits(five) packets == 1
+check_counter hits(five) bytes == 11
+no_packet
+"""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("engine", StfEngine)
+def test_the_same_on_either_engine(engine: StfEngine, program_json: Callable[[str], dict[str, Any]]) -> None:
+    program = load(program_json("matches"))
+    play(program, parse(MATCHES), engine=engine)
+    for right, wrong in (
+        ("22850042", "22850043"),
+        ("bytes == 11", "bytes == 12"),
+        ("\nno_packet", "\nexpect 4"),
+    ):
+        with pytest.raises(Failed):
+            play(program, parse(MATCHES.replace(right, wrong)), engine=engine)
+
+
+@pytest.mark.root
+def test_a_program_outside_the_subset_is_refused_not_failed(tmp_path: Path) -> None:
+    runner, folder = CliRunner(), PAIRS[0].parent
+    found = runner.invoke(app, [str(folder), "--engine", "xdp"])
+    lines = found.stdout.splitlines()
+    assert found.exit_code == 0
+    assert lines[-1] == f"0 passed, {len(PAIRS)} refused, 0 failed"
+    assert "choice.stf: header 'options' has a varbit field" in lines[0]
+    assert lines[0].startswith("refused ")
+    strict = runner.invoke(app, [str(folder), "--engine", "xdp", "--strict", "--json"])
+    assert strict.exit_code == 1
+    summary = json.loads(strict.stdout)
+    assert (summary["passed"], summary["refused"], summary["failed"]) == (0, len(PAIRS), 0)
+    assert all(test["refused"] and test["reason"] for test in summary["tests"])
+    wrong = tmp_path / "wrong.stf"
+    wrong.write_text("teleport 1\n")
+    assert runner.invoke(app, [str(folder / "choice.json"), str(wrong), "--engine", "xdp"]).exit_code == 1

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from pathlib import Path
@@ -25,6 +25,8 @@ from hvchannel_softswitch.bpf.syscall import (
 )
 
 _CREATE = struct.Struct("=IIIIIII16s")
+_BATCH = struct.Struct("=8x8xQQIIQQ")
+_BY_ID = struct.Struct("=I")
 _ELEMENT = struct.Struct("=I4xQQQ")
 _INFO = struct.Struct("=IIIIII16s")
 
@@ -39,6 +41,8 @@ class MapKind(IntEnum):
     PERCPU_ARRAY = 6
     LRU_HASH = 9
     LPM_TRIE = 11
+    ARRAY_OF_MAPS = 12
+    HASH_OF_MAPS = 13
     DEVMAP = 14
     CPUMAP = 16
     XSKMAP = 17
@@ -104,6 +108,12 @@ class Map(Descriptor):
         """The map pinned at `path`. Raises OSError (FileNotFoundError when nothing is)."""
         return cls(pins.get(path, pins.PinKind.MAP))
 
+    @classmethod
+    def from_id(cls, number: int) -> Self:
+        """The map that the kernel knows by this number, such as a map of maps holds for each. Raises OSError
+        (FileNotFoundError when there is none)."""
+        return cls(bpf(Command.MAP_GET_FD_BY_ID, attributes(_BY_ID.pack(number))))
+
     def lookup(self, key: bytes) -> bytes | None:
         """The key's value; None when it has none. Raises OSError, ValueError."""
         self._check(key)
@@ -118,11 +128,19 @@ class Map(Descriptor):
         """Sets the key's value. Raises OSError (E2BIG: the map is full; FileExistsError, FileNotFoundError as `how`
         says), ValueError."""
         self._check(key)
-        if len(value) != self.value_bytes:
-            raise ValueError(
-                f"map {self.info.name}: a value of {len(value)} bytes, it takes {self.value_bytes}"
-            )
+        self._check_value(value)
         self._element(Command.MAP_UPDATE_ELEM, key, address(value), how)
+
+    def update_many(self, elements: Mapping[bytes, bytes]) -> None:
+        """Sets many keys' values by one call: of a map of maps each call waits for a grace period. Raises OSError, with
+        some of them set; ValueError."""
+        for key, value in elements.items():
+            self._check(key)
+            self._check_value(value)
+        if elements:
+            keys, values = b"".join(elements), b"".join(elements.values())
+            packed = _BATCH.pack(address(keys), address(values), len(elements), self.fd, 0, 0)
+            bpf(Command.MAP_UPDATE_BATCH, attributes(packed))
 
     def delete(self, key: bytes) -> bool:
         """Whether the key was there. Raises OSError (EINVAL for an ARRAY, whose entries always are), ValueError."""
@@ -159,6 +177,12 @@ class Map(Descriptor):
                 f"map {self.info.name}: a key of {len(key)} bytes, it takes {self.info.key_size}"
             )
 
+    def _check_value(self, value: bytes) -> None:
+        if len(value) != self.value_bytes:
+            raise ValueError(
+                f"map {self.info.name}: a value of {len(value)} bytes, it takes {self.value_bytes}"
+            )
+
     def _element(self, command: Command, key: bytes | None, value: int, flags: int = 0) -> None:
         where = 0 if key is None else address(key)
         bpf(command, attributes(_ELEMENT.pack(self.fd, where, value, flags)))
@@ -171,10 +195,15 @@ def create_map(
     max_entries: int,
     flags: MapFlag = MapFlag.NONE,
     name: str = "",
+    *,
+    inner: Map | None = None,
 ) -> Map:
     """A new, empty (of arrays: zeroed) map. Sizes in bytes; of a RINGBUF both are 0 and `max_entries` is its size in
-    bytes, a power of two of whole pages. Raises OSError, ValueError for the name."""
-    packed = _CREATE.pack(kind, key_size, value_size, max_entries, flags, 0, 0, object_name(name))
+    bytes, a power of two of whole pages. `inner`: of a map of maps, one of the kind that it takes, in values of
+    4 bytes: a descriptor when it is written, the map's number when it is read. Raises OSError, ValueError for the
+    name."""
+    like = inner.fd if inner is not None else 0
+    packed = _CREATE.pack(kind, key_size, value_size, max_entries, flags, like, 0, object_name(name))
     try:
         return Map(bpf(Command.MAP_CREATE, attributes(packed)))
     except OSError as error:

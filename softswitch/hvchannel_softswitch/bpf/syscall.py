@@ -43,7 +43,9 @@ class Command(IntEnum):
     OBJ_PIN = 6
     OBJ_GET = 7
     PROG_TEST_RUN = 10
+    MAP_GET_FD_BY_ID = 14
     OBJ_GET_INFO_BY_FD = 15
+    MAP_UPDATE_BATCH = 26
     LINK_CREATE = 28
     LINK_UPDATE = 29
     LINK_DETACH = 34

@@ -18,6 +18,7 @@ from hvchannel_softswitch.interpreter.names import identifiers
 from hvchannel_softswitch.interpreter.profiles import NOTHING
 from hvchannel_softswitch.interpreter.runtime import RUNTIME
 from hvchannel_softswitch.interpreter.state import State
+from hvchannel_softswitch.messages import check_failed, log_message
 from hvchannel_softswitch.model import Program, UnsupportedProgram
 from hvchannel_softswitch.trace import Tracer
 
@@ -81,8 +82,8 @@ class Code:
             "started": state.started,
             "send": sinks.frames,
             "digests": sinks.digests,
-            "log_message": _log_message,
-            "check_failed": _check_failed,
+            "log_message": log_message,
+            "check_failed": check_failed,
             "loop_stopped": self._loop_stopped,
             "random_number": random.randint,
             "nothing": NOTHING,
@@ -108,13 +109,3 @@ class Code:
         self.stopped_loops += 1
         if self.stopped_loops <= STOPS_LOGGED:
             log.warning("a loop in an action would not end; it is left", program=self._program.name)
-
-
-def _log_message(text: str, values: list[int]) -> None:
-    for value in values:
-        text = text.replace("{}", str(value), 1)
-    log.info(text, origin="log_msg")
-
-
-def _check_failed(kind: str) -> None:
-    log.error("a check of the program failed", kind=kind)

@@ -26,6 +26,7 @@ from hvchannel_softswitch.engine import (
 )
 from hvchannel_softswitch.entry_checks import check_key
 from hvchannel_softswitch.interpreter.code import Code, Sinks
+from hvchannel_softswitch.interpreter.inserter import TableInserter
 from hvchannel_softswitch.interpreter.meters import TwoRateMeter
 from hvchannel_softswitch.interpreter.state import State
 from hvchannel_softswitch.interpreter.tables import LiveEntry, LiveTable
@@ -143,24 +144,7 @@ class Interpreter:
 
     def inserter(self, table: str, action: str) -> Inserter:
         """See Engine."""
-        live = self._writable(table)
-        by_key, add, max_size = live.by_key, live.index.add, live.table.max_size
-        place = live.actions[action]
-        clock = self._clock if live.table.support_timeout else None
-
-        def insert(key: EntryKey, args: tuple[int, ...]) -> None:
-            if len(by_key) >= max_size:
-                raise entry_exists(table, key) if key in by_key else table_full(live.table)
-            entry = LiveEntry(key, live.serial + 1, is_const=False)
-            if by_key.setdefault(key, entry) is not entry:
-                raise entry_exists(table, key)
-            live.serial += 1
-            entry.action, entry.args = place, args
-            if clock is not None:
-                entry.hit = clock()
-            add(entry)
-
-        return insert
+        return TableInserter(self._writable(table), action, self._clock)
 
     def modify(self, table: str, key: EntryKey, action: Action) -> None:
         """See Engine."""

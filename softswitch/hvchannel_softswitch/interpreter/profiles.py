@@ -155,7 +155,7 @@ class ProfileTable(LiveTable):
 
     def default_for(self, action: Action) -> LiveEntry:
         """See LiveTable. The program's own default is an action."""
-        entry = LiveEntry(None, 0, is_const=False)
+        entry = LiveEntry(None, 0)
         if isinstance(action, ActionCall):
             entry.target = LiveMember(None, action)
         else:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -50,11 +50,13 @@ class LiveEntry:
         "timeout",
     )
 
-    def __init__(self, key: EntryKey | None, serial: int, *, is_const: bool) -> None:
+    def __init__(
+        self, key: EntryKey | None, serial: int, action: int = 0, args: Values = (), *, is_const: bool = False
+    ) -> None:
         self.key = key
         self.priority = key.priority if key else 0
-        self.action = 0
-        self.args: Values = ()
+        self.action = action
+        self.args = args
         self.target: Target | None = None
         self.hit = self.notified = self.timeout = 0
         self.serial = serial
@@ -78,6 +80,9 @@ class Index(Protocol):
     def add(self, entry: LiveEntry) -> None:
         """Takes an entry in."""
 
+    def add_all(self, entries: Sequence[LiveEntry]) -> None:
+        """Takes entries in, in their order."""
+
     def remove(self, entry: LiveEntry) -> None:
         """Takes an entry out; it is there."""
 
@@ -92,6 +97,10 @@ class ExactIndex:
     def add(self, entry: LiveEntry) -> None:
         """See Index."""
         self._entries[_values(entry)] = entry
+
+    def add_all(self, entries: Sequence[LiveEntry]) -> None:
+        """See Index."""
+        self._entries.update(zip(map(_values, entries), entries, strict=True))
 
     def remove(self, entry: LiveEntry) -> None:
         """See Index."""
@@ -121,6 +130,11 @@ class LpmIndex:
         """See Index."""
         self._by_length.setdefault(self._length(entry), {})[_values(entry)] = entry
         self._regroup()
+
+    def add_all(self, entries: Sequence[LiveEntry]) -> None:
+        """See Index."""
+        for entry in entries:
+            self.add(entry)
 
     def remove(self, entry: LiveEntry) -> None:
         """See Index."""
@@ -189,6 +203,11 @@ class TernaryIndex:
         group.top = max(group.top, entry.priority)
         self._groups.sort(key=attrgetter("top"), reverse=True)
 
+    def add_all(self, entries: Sequence[LiveEntry]) -> None:
+        """See Index."""
+        for entry in entries:
+            self.add(entry)
+
     def remove(self, entry: LiveEntry) -> None:
         """See Index."""
         values, masks = self._masked(entry)
@@ -232,6 +251,11 @@ class RangeIndex:
         row = tuple(bounds(m, w) for m, w in zip(entry.key.matches, self._widths, strict=True))
         self._rows.append((entry, row))
         self._rows.sort(key=lambda row: (-row[0].priority, row[0].serial))
+
+    def add_all(self, entries: Sequence[LiveEntry]) -> None:
+        """See Index."""
+        for entry in entries:
+            self.add(entry)
 
     def remove(self, entry: LiveEntry) -> None:
         """See Index."""
@@ -290,7 +314,7 @@ class LiveTable:
 
     def default_for(self, action: Action) -> LiveEntry:
         """An entry to serve as default."""
-        entry = LiveEntry(None, 0, is_const=False)
+        entry = LiveEntry(None, 0)
         self.bind(entry, action)
         return entry
 

@@ -15,8 +15,6 @@ SHOWN_CHOICES = 8
 MAX_DETAILS = 48 * 1024
 """Bytes of `grpc-status-details-bin`, under the 64 KB that P4Runtime clients commonly allow."""
 
-DETAILS_KEY = "grpc-status-details-bin"
-
 _LENGTH_BYTES = 4
 """At most, of the tags and lengths around one p4.v1.Error."""
 

@@ -57,6 +57,16 @@ def read_replication(
                 yield p4r.PacketReplicationEngineEntry(clone_session_entry=session)
 
 
+def recover_groups(pipeline: Pipeline) -> None:
+    """Of a pipeline that was taken over: its multicast groups as the engine has them. What clients wrote beside that,
+    their `metadata` and which of the two port fields they used, is not there any more."""
+    for number, replicas in pipeline.engine.multicast_groups().items():
+        pipeline.multicast_groups[number] = p4r.MulticastGroupEntry(
+            multicast_group_id=number,
+            replicas=[p4r.Replica(port=to_bytes(one.port), instance=one.instance) for one in replicas],
+        )
+
+
 def _write_group(
     pipeline: Pipeline, kind: p4r.Update.Type.ValueType, message: p4r.MulticastGroupEntry
 ) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gRPC server around the service: where it listens, and its limits."""
+"""The gRPC server around the service: where it listens."""
 
 from __future__ import annotations
 
@@ -9,18 +9,13 @@ import socket
 import stat
 from pathlib import Path
 
-import grpc.aio
-from finsy.proto import p4r_grpc
-
 from hvchannel_softswitch.p4runtime.device import Device
 from hvchannel_softswitch.p4runtime.service import P4RuntimeService
 from hvchannel_softswitch.p4runtime.translations import Mappings
+from hvchannel_softswitch.rpc import RpcServer
 
 DEFAULT_ADDRESS = "127.0.0.1:9559"
 """P4Runtime's registered port, on the loopback only."""
-
-MAX_RECEIVE = 64 << 20
-"""Bytes of the largest request: gRPC's 4 MB would refuse big pipelines and big batches."""
 
 _MAX_UNIX_PATH = 107
 _UNIX_SCHEME = "unix:"
@@ -31,7 +26,7 @@ class AddressError(Exception):
 
 
 class P4RuntimeServer:
-    """A P4Runtime server of one device.
+    """A P4Runtime server of one device, on the running loop.
 
     `address` is `host:port` (port 0 picks a free one) or `unix:/path`; the socket file gets mode 0600.
     `mappings`: of @p4runtime_translation (see `translations`).
@@ -47,43 +42,43 @@ class P4RuntimeServer:
         self.address = address
         self.service = P4RuntimeService(device_id, device, mappings)
         self._socket: Path | None = None
-        self._server = grpc.aio.server(
-            options=(
-                ("grpc.max_receive_message_length", MAX_RECEIVE),
-                # Two servers on one port would share its connections at random; the second must fail instead.
-                ("grpc.so_reuseport", 0),
-            )
-        )
+        self._server = RpcServer(self.service.unary, self.service.streaming)
 
     async def start(self) -> None:
         """Binds and serves; `address` then has the port in use. Raises AddressError."""
-        p4r_grpc.add_P4RuntimeServicer_to_server(self.service, self._server)
         if self.address.startswith(_UNIX_SCHEME):
-            self._bind_unix(Path(self.address.removeprefix(_UNIX_SCHEME)))
+            listener = self._bind_unix(Path(self.address.removeprefix(_UNIX_SCHEME)))
         else:
-            self._bind_tcp()
-        await self._server.start()
+            listener = self._bind_tcp()
+        await self._server.serve(listener)
 
     async def stop(self) -> None:
         """Ends all streams and removes the socket file."""
-        await self._server.stop(grace=None)
+        await self._server.stop()
         self.service.close()
         if self._socket is not None:
             self._socket.unlink(missing_ok=True)
 
-    def _bind_tcp(self) -> None:
+    def _bind_tcp(self) -> socket.socket:
         host, colon, port = self.address.rpartition(":")
         if not (host and colon and port.isdigit() and int(port) < 65536):
             raise AddressError(f"{self.address!r} is not an address (valid: HOST:PORT or unix:/path)")
+        name = host.removeprefix("[").removesuffix("]")
         try:
-            bound = self._server.add_insecure_port(self.address)
-        except RuntimeError as error:
-            raise AddressError(
-                f"cannot listen on {self.address}: the port is in use or not ours to take"
-            ) from error
-        self.address = f"{host}:{bound}"
+            family, _, _, _, where = socket.getaddrinfo(
+                name, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            # The wildcard of IPv6 is everybody's, as it is for other P4Runtime servers.
+            is_dual = name == "::" and socket.has_dualstack_ipv6()
+            listener = socket.create_server(where[:2], family=family, dualstack_ipv6=is_dual)
+            # So that a controller whose machine has gone is not primary for ever.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        except OSError as error:
+            raise AddressError(f"cannot listen on {self.address}: {error.strerror}") from error
+        self.address = f"{host}:{listener.getsockname()[1]}"
+        return listener
 
-    def _bind_unix(self, path: Path) -> None:
+    def _bind_unix(self, path: Path) -> socket.socket:
         if not path.name or len(os.fsencode(path)) > _MAX_UNIX_PATH:
             raise AddressError(
                 f"{self.address!r} is no path of 1 to {_MAX_UNIX_PATH} bytes for a unix socket"
@@ -93,17 +88,18 @@ class P4RuntimeServer:
                 f"cannot listen on {self.address}: directory {str(path.parent)!r} does not exist"
             )
         _remove_stale(path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         # The mask, not a chmod afterwards: the socket must never be open to others, not even for a moment.
         mask = os.umask(0o177)
         try:
-            self._server.add_insecure_port(self.address)
-        except RuntimeError as error:
-            raise AddressError(
-                f"cannot listen on {self.address}: is {str(path.parent)!r} writable?"
-            ) from error
+            listener.bind(os.fspath(path))
+        except OSError as error:
+            listener.close()
+            raise AddressError(f"cannot listen on {self.address}: {error.strerror}") from error
         finally:
             os.umask(mask)
         self._socket = path
+        return listener
 
 
 def _remove_stale(path: Path) -> None:

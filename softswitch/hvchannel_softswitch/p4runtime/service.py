@@ -1,34 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: N802 (the names of the RPCs)
 """The P4Runtime service: its six RPCs, each with its checks in the order the specification gives."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
-from typing import NoReturn, TypeAlias
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from typing import TypeVar
 
-import grpc
-import grpc.aio
 import structlog
-from finsy.proto import p4r, p4r_grpc
+from finsy.proto import p4r
+from google.protobuf.message import DecodeError, Message
 
 from hvchannel_softswitch.p4runtime.arbitration import Arbitration
 from hvchannel_softswitch.p4runtime.atomic import apply_all_or_none
+from hvchannel_softswitch.p4runtime.batches import Batch, split
 from hvchannel_softswitch.p4runtime.device import Device, Sinks
-from hvchannel_softswitch.p4runtime.errors import (
-    DETAILS_KEY,
-    Code,
-    P4RuntimeError,
-    batch_status,
-    invalid,
-)
+from hvchannel_softswitch.p4runtime.errors import Code, P4RuntimeError, batch_status, invalid
 from hvchannel_softswitch.p4runtime.idle_timeouts import IdleNotifier
 from hvchannel_softswitch.p4runtime.pipeline import Pipeline, build_pipeline, left_pipeline, verify
 from hvchannel_softswitch.p4runtime.reconcile import carry_over
+from hvchannel_softswitch.p4runtime.replication import recover_groups
 from hvchannel_softswitch.p4runtime.stream import Streams
 from hvchannel_softswitch.p4runtime.translations import Mappings, Translations
-from hvchannel_softswitch.p4runtime.updates import apply_each, read_entities
+from hvchannel_softswitch.p4runtime.updates import apply_batch, apply_each, read_entities
+from hvchannel_softswitch.rpc import RpcError, StreamingMethod, UnaryMethod
 
 API_VERSION = "1.5.0"
 
@@ -36,17 +31,16 @@ CHUNK = 500
 """Entities in one ReadResponse, far below the 4 MB that clients accept by default."""
 
 _NO_PIPELINE = "No forwarding pipeline config set for this device"
+_SERVICE = p4r.DESCRIPTOR.services_by_name["P4Runtime"].full_name
 
 _log = structlog.get_logger(__name__)
 
-_GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
-
-_Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
+_Request = TypeVar("_Request", bound=Message)
 
 
-class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
-    """One device. Every request is handled whole on the event loop, so requests are serialised and a Read
-    sees no half of a Write."""
+class P4RuntimeService:
+    """One device. Every request is handled whole on the event loop, between two frames of the data path that share it:
+    so requests are serialised, a Read sees no half of a Write, and neither does a frame."""
 
     def __init__(self, device_id: int, device: Device, mappings: Mappings | None = None) -> None:
         """`mappings`: of @p4runtime_translation's URIs (see `translations`)."""
@@ -68,6 +62,7 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
             self._current = self._running = left_pipeline(
                 self._device, config, self.streams.send_digests, self._translations
             )
+            recover_groups(self._current)
         except (P4RuntimeError, OSError, ValueError) as error:
             _log.warning(
                 "the pipeline that runs is not taken over; it runs until another is set", reason=str(error)
@@ -79,19 +74,36 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
             if pipeline is not None:
                 pipeline.quiet()
 
-    async def Capabilities(
-        self, request: p4r.CapabilitiesRequest, context: _Context
-    ) -> p4r.CapabilitiesResponse:
+    @property
+    def unary(self) -> Mapping[str, UnaryMethod]:
+        """The RPCs of one answer, by their path."""
+        return {
+            f"/{_SERVICE}/Capabilities": _unary(p4r.CapabilitiesRequest, self.capabilities),
+            f"/{_SERVICE}/Write": _refusing(self.write),
+            f"/{_SERVICE}/SetForwardingPipelineConfig": _unary(
+                p4r.SetForwardingPipelineConfigRequest, self.set_pipeline
+            ),
+            f"/{_SERVICE}/GetForwardingPipelineConfig": _unary(
+                p4r.GetForwardingPipelineConfigRequest, self.get_pipeline
+            ),
+        }
+
+    @property
+    def streaming(self) -> Mapping[str, StreamingMethod]:
+        """The RPCs of many answers, by their path."""
+        return {
+            f"/{_SERVICE}/Read": _streaming(p4r.ReadRequest, self.read),
+            f"/{_SERVICE}/StreamChannel": _streaming(p4r.StreamMessageRequest, self.stream_channel),
+        }
+
+    def capabilities(self, request: p4r.CapabilitiesRequest) -> p4r.CapabilitiesResponse:
         """The version of the API. A device id of 0 asks for what holds for any device."""
-        try:
-            if request.device_id:
-                self._arbitration.check_device(request.device_id)
-        except P4RuntimeError as error:
-            await _abort(context, error)
+        if request.device_id:
+            self._arbitration.check_device(request.device_id)
         return p4r.CapabilitiesResponse(p4runtime_api_version=API_VERSION)
 
-    async def SetForwardingPipelineConfig(
-        self, request: p4r.SetForwardingPipelineConfigRequest, context: _Context
+    def set_pipeline(
+        self, request: p4r.SetForwardingPipelineConfigRequest
     ) -> p4r.SetForwardingPipelineConfigResponse:
         """Verifies, saves, commits or reconciles a pipeline."""
         try:
@@ -100,18 +112,15 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
         except P4RuntimeError as error:
             action = p4r.SetForwardingPipelineConfigRequest.Action.Name(request.action)
             _log.warning("pipeline refused", action=action, code=error.code.name, reason=error.message)
-            await _abort(context, error)
+            raise
         return p4r.SetForwardingPipelineConfigResponse()
 
-    async def GetForwardingPipelineConfig(
-        self, request: p4r.GetForwardingPipelineConfigRequest, context: _Context
+    def get_pipeline(
+        self, request: p4r.GetForwardingPipelineConfigRequest
     ) -> p4r.GetForwardingPipelineConfigResponse:
         """The config last saved or committed; `config` is unset when there has been none."""
         kinds = p4r.GetForwardingPipelineConfigRequest
-        try:
-            self._arbitration.check_device(request.device_id)
-        except P4RuntimeError as error:
-            await _abort(context, error)
+        self._arbitration.check_device(request.device_id)
         response = p4r.GetForwardingPipelineConfigResponse()
         if self._current is None:
             return response
@@ -125,64 +134,64 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
             response.config.p4_device_config = config.p4_device_config
         return response
 
-    async def Write(self, request: p4r.WriteRequest, context: _Context) -> p4r.WriteResponse:
+    def write(self, data: bytes) -> bytes:
         """Applies a batch: each update on its own (CONTINUE_ON_ERROR), or all or none. Where no frame runs meanwhile,
-        all or none is the data path's view too (DATAPLANE_ATOMIC)."""
-        try:
-            self._check_writer(request)
-            pipeline = self._pipeline()
-            if request.atomicity not in p4r.WriteRequest.Atomicity.values():
-                names = ", ".join(p4r.WriteRequest.Atomicity.keys())
-                raise invalid(f"atomicity {request.atomicity} is not valid (valid: {names})")
+        all or none is the data path's view too (DATAPLANE_ATOMIC).
+
+        Takes the request as it came in: most batches can be applied without being parsed.
+        """
+        batch = split(data)
+        request = _parsed(p4r.WriteRequest, data) if batch is None else batch.request
+        self._check_writer(request)
+        pipeline = self._pipeline()
+        if request.atomicity == p4r.WriteRequest.CONTINUE_ON_ERROR:
+            errors = apply_each(pipeline, request) if batch is None else _applied(pipeline, batch)
+        elif request.atomicity in p4r.WriteRequest.Atomicity.values():
             if request.atomicity == p4r.WriteRequest.DATAPLANE_ATOMIC and not pipeline.engine.atomic_batches:
                 raise P4RuntimeError(
                     Code.UNIMPLEMENTED,
                     "DATAPLANE_ATOMIC is not supported by the engine in charge, in which frames run during a batch "
                     "(valid: CONTINUE_ON_ERROR, ROLLBACK_ON_ERROR)",
                 )
-        except P4RuntimeError as error:
-            await _abort(context, error)
-        if request.atomicity == p4r.WriteRequest.CONTINUE_ON_ERROR:
-            errors = apply_each(pipeline, request)
+            errors = apply_all_or_none(pipeline, _parsed(p4r.WriteRequest, data).updates)
         else:
-            errors = apply_all_or_none(pipeline, request.updates)
+            names = ", ".join(p4r.WriteRequest.Atomicity.keys())
+            raise invalid(f"atomicity {request.atomicity} is not valid (valid: {names})")
         pipeline.engine.flush()
         if errors is not None:
-            await _abort_batch(context, errors, "update")
-        return p4r.WriteResponse()
+            raise _batch_error(errors, "update")
+        return b""  # an empty WriteResponse
 
-    async def Read(self, request: p4r.ReadRequest, context: _Context) -> AsyncIterator[p4r.ReadResponse]:
-        """Everything a batch of queries selects, as it was when the request arrived."""
-        try:
+    async def read(self, requests: AsyncIterator[p4r.ReadRequest]) -> AsyncGenerator[p4r.ReadResponse, None]:
+        """Everything a batch of queries selects, as it is when the request is handled."""
+        async for request in requests:
             self._arbitration.check_device(request.device_id)
             pipeline = self._pipeline()
-        except P4RuntimeError as error:
-            await _abort(context, error)
-        errors: list[P4RuntimeError | None] = []
-        entities: list[p4r.Entity] = []
-        for wanted in request.entities:
-            try:
-                entities += read_entities(pipeline, wanted)
-                errors.append(None)
-            except P4RuntimeError as error:
-                errors.append(error)
-        for start in range(0, len(entities), CHUNK):
-            yield p4r.ReadResponse(entities=entities[start : start + CHUNK])
-        if any(errors):
-            await _abort_batch(context, errors, "query")
+            errors: list[P4RuntimeError | None] = []
+            entities: list[p4r.Entity] = []
+            for wanted in request.entities:
+                try:
+                    entities += read_entities(pipeline, wanted)
+                    errors.append(None)
+                except P4RuntimeError as error:
+                    errors.append(error)
+            for start in range(0, len(entities), CHUNK):
+                yield p4r.ReadResponse(entities=entities[start : start + CHUNK])
+            if any(errors):
+                raise _batch_error(errors, "query")
 
-    async def StreamChannel(
-        self, request_iterator: AsyncIterator[p4r.StreamMessageRequest], context: _Context
-    ) -> AsyncIterator[p4r.StreamMessageResponse]:
+    async def stream_channel(
+        self, requests: AsyncIterator[p4r.StreamMessageRequest]
+    ) -> AsyncGenerator[p4r.StreamMessageResponse, None]:
         """Arbitration, packet I/O and digests of one client."""
         try:
             # Closed here and now, so that a client that went away is not primary a moment longer.
-            async with contextlib.aclosing(self.streams.serve(request_iterator)) as responses:
+            async with contextlib.aclosing(self.streams.serve(requests)) as responses:
                 async for response in responses:
                     yield response
         except P4RuntimeError as error:
             _log.warning("stream ended", code=error.code.name, reason=error.message)
-            await _abort(context, error)
+            raise
 
     def _check_writer(self, request: p4r.WriteRequest | p4r.SetForwardingPipelineConfigRequest) -> None:
         self._arbitration.check_device(request.device_id)
@@ -245,16 +254,52 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
             self._running.digests[name].add(values)
 
 
-async def _abort(context: _Context, error: P4RuntimeError) -> NoReturn:
-    await context.abort(_GRPC_CODES[error.code.value], error.message)
+def _refusing(handle: UnaryMethod) -> UnaryMethod:
+    """With P4Runtime's errors as gRPC's."""
+
+    def method(data: bytes) -> bytes:
+        try:
+            return handle(data)
+        except P4RuntimeError as error:
+            raise RpcError(error.code.value, error.message) from error
+
+    return method
 
 
-async def _abort_batch(context: _Context, errors: Sequence[P4RuntimeError | None], element: str) -> NoReturn:
+def _unary(kind: type[_Request], handle: Callable[[_Request], Message]) -> UnaryMethod:
+    return _refusing(lambda data: handle(_parsed(kind, data)).SerializeToString())
+
+
+def _streaming(
+    kind: type[_Request], handle: Callable[[AsyncIterator[_Request]], AsyncGenerator[Message, None]]
+) -> StreamingMethod:
+    async def method(requests: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+        try:
+            async with contextlib.aclosing(handle(_parsed(kind, data) async for data in requests)) as answers:
+                async for answer in answers:
+                    yield answer.SerializeToString()
+        except P4RuntimeError as error:
+            raise RpcError(error.code.value, error.message) from error
+
+    return method
+
+
+def _parsed(kind: type[_Request], data: bytes) -> _Request:
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        raise invalid(f"the request is no {kind.DESCRIPTOR.name}") from error
+
+
+def _applied(pipeline: Pipeline, batch: Batch) -> Sequence[P4RuntimeError | None] | None:
+    try:
+        return apply_batch(pipeline, batch)
+    except DecodeError as error:
+        raise invalid("the request is no WriteRequest") from error
+
+
+def _batch_error(errors: Sequence[P4RuntimeError | None], element: str) -> RpcError:
     failed = [error for error in errors if error is not None and error.code is not Code.ABORTED]
     plural = {"update": "updates", "query": "queries"}[element] if len(errors) != 1 else element
     status = batch_status(errors, f"{len(failed)} of {len(errors)} {plural} failed: {failed[0].message}")
-    await context.abort(
-        grpc.StatusCode.UNKNOWN,
-        status.message,
-        trailing_metadata=((DETAILS_KEY, status.SerializeToString()),),
-    )
+    return RpcError(status.code, status.message, status.SerializeToString())

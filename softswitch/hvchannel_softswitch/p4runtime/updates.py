@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 import structlog
 from finsy.proto import p4r
 
 from hvchannel_softswitch.engine import EngineError
+from hvchannel_softswitch.p4runtime.batches import Batch, Run
 from hvchannel_softswitch.p4runtime.counters_meters import (
     read_counters,
     read_meters,
@@ -23,6 +25,7 @@ from hvchannel_softswitch.p4runtime.direct_resources import (
     write_direct_counter,
     write_direct_meter,
 )
+from hvchannel_softswitch.p4runtime.entry_shapes import FEW
 from hvchannel_softswitch.p4runtime.errors import Code, P4RuntimeError, invalid
 from hvchannel_softswitch.p4runtime.pipeline import Pipeline
 from hvchannel_softswitch.p4runtime.profile_entries import (
@@ -83,24 +86,56 @@ def apply_update(pipeline: Pipeline, update: p4r.Update) -> None:
 
 def apply_each(pipeline: Pipeline, request: p4r.WriteRequest) -> Sequence[P4RuntimeError | None] | None:
     """Applies each update whatever becomes of the others: one error, or None, for each; None when all went well."""
-    errors: list[P4RuntimeError | None] = []
-    shapes = pipeline.shapes
     # Bytes, since most updates need not be looked at as messages, and reading a message costs more than writing it.
-    for place, data in enumerate(
-        elements(request.SerializeToString(), p4r.WriteRequest.UPDATES_FIELD_NUMBER)
-    ):
-        if shapes.insert(data):
-            errors.append(None)
-            continue
-        update = request.updates[place]
-        try:
-            apply_update(pipeline, update)
-            shapes.learn(update, data)
-            errors.append(None)
-        except P4RuntimeError as error:
-            _log.debug("update refused", code=error.code.name, reason=error.message)
-            errors.append(error)
+    updates = elements(request.SerializeToString(), p4r.WriteRequest.UPDATES_FIELD_NUMBER)
+    errors = [_apply_serialised(pipeline, data) for data in updates]
     return errors if any(errors) else None
+
+
+def apply_batch(pipeline: Pipeline, batch: Batch) -> Sequence[P4RuntimeError | None] | None:
+    """The same, for a request as it came in. Raises DecodeError for one with updates that are none; then nothing has
+    been applied."""
+    if len(batch.runs) == 1 and batch.runs[0].size == 1:
+        error = _apply_serialised(pipeline, next(batch.runs[0].updates()))
+        return None if error is None else [error]
+    shapes = [pipeline.shapes.of(run) for run in batch.runs]
+    if None in shapes:
+        p4r.WriteRequest.FromString(batch.data)
+    errors: dict[int, P4RuntimeError] = {}
+    number = 0
+    for run, shape in zip(batch.runs, shapes, strict=True):
+        done = shape.insert_run(run) if shape is not None and run.size >= FEW else 0
+        if done < run.size:
+            refused = enumerate(_apply_run(pipeline, run.after(done)), number + done)
+            errors.update((place, error) for place, error in refused if error is not None)
+        number += run.size
+    return [errors.get(place) for place in range(number)] if errors else None
+
+
+def _apply_run(pipeline: Pipeline, run: Run) -> Iterator[P4RuntimeError | None]:
+    # The first one alone: it will be refused, or others are recognised by it; so the rest at once. What is so mixed
+    # that this fails goes one by one.
+    yield _apply_serialised(pipeline, next(run.updates()))
+    run = run.after(1)
+    if run.size >= FEW:
+        done = pipeline.shapes.insert_run(run)
+        yield from repeat(None, done)
+        run = run.after(done)
+    for data in run.updates():
+        yield _apply_serialised(pipeline, data)
+
+
+def _apply_serialised(pipeline: Pipeline, data: bytes) -> P4RuntimeError | None:
+    if pipeline.shapes.insert(data):
+        return None
+    update = p4r.Update.FromString(data)
+    try:
+        apply_update(pipeline, update)
+    except P4RuntimeError as error:
+        _log.debug("update refused", code=error.code.name, reason=error.message)
+        return error
+    pipeline.shapes.learn(update, data)
+    return None
 
 
 _UPDATE_TYPES = frozenset((p4r.Update.INSERT, p4r.Update.MODIFY, p4r.Update.DELETE))

@@ -16,6 +16,8 @@ _VARINT, _LENGTH_DELIMITED, _GROUP, _END_OF_GROUP = 0, 2, 3, 4
 _MORE = 0x80
 """The top bit of a varint's byte: another one follows."""
 
+_BITS = 64
+
 _FIXED_BYTES = {1: 8, 5: 4}
 """By wire type."""
 
@@ -30,11 +32,11 @@ def elements(data: bytes, number: int) -> list[bytes]:
         if data[place] == tag:
             length, start = data[place + 1], place + 2
             if length >= _MORE:
-                length, start = _varint(data, place + 1)
+                length, start = varint(data, place + 1)
             place = start + length
             found.append(data[start:place])
         else:
-            _, (_, place) = _field(data, place)
+            _, (_, place) = field(data, place)
     return found
 
 
@@ -46,7 +48,7 @@ def find(data: bytes, wanted: Collection[Path]) -> Iterator[tuple[Path, Span]]:
 def _find(data: bytes, whole: Span, above: Path, wanted: Collection[Path]) -> Iterator[tuple[Path, Span]]:
     place, end = whole
     while place < end:
-        number, span = _field(data, place)
+        number, span = field(data, place)
         path, place = (*above, number), span[1]
         if path in wanted:
             yield path, span
@@ -54,31 +56,33 @@ def _find(data: bytes, whole: Span, above: Path, wanted: Collection[Path]) -> It
             yield from _find(data, span, path, wanted)
 
 
-def _field(data: bytes, place: int) -> tuple[int, Span]:
-    """The number of the field whose tag is there, and its value."""
-    tag, start = _varint(data, place)
+def field(data: bytes, place: int) -> tuple[int, Span]:
+    """The number of the field whose tag is there, and the place of its value. Raises as `varint` does."""
+    tag, start = varint(data, place)
     kind = tag & 7
     if kind == _VARINT:
-        _, end = _varint(data, start)
+        _, end = varint(data, start)
     elif kind == _LENGTH_DELIMITED:
-        length, start = _varint(data, start)
+        length, start = varint(data, start)
         end = start + length
     elif kind == _GROUP:
         end = start
         while data[end] & 7 != _END_OF_GROUP:
-            _, (_, end) = _field(data, end)
-        _, end = _varint(data, end)
+            _, (_, end) = field(data, end)
+        _, end = varint(data, end)
     else:
         end = start + _FIXED_BYTES[kind]
     return tag >> 3, (start, end)
 
 
-def _varint(data: bytes, place: int) -> tuple[int, int]:
-    """The number, and the place after it."""
+def varint(data: bytes, place: int) -> tuple[int, int]:
+    """The number, and the place after it. Raises IndexError where the data ends before it does, ValueError for a number
+    that would not end."""
     value = shift = 0
-    while True:
+    while shift < _BITS:
         byte = data[place]
         value |= (byte & ~_MORE) << shift
         shift, place = shift + 7, place + 1
         if byte < _MORE:
             return value, place
+    raise ValueError(f"more than {_BITS} bits")

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -13,15 +12,20 @@ import llvmlite.binding as llvm
 
 from hvchannel_softswitch.model import UnsupportedProgram
 from hvchannel_softswitch.model.program import Conditional
+from hvchannel_softswitch.xdp.listing import Line, listing
+from hvchannel_softswitch.xdp.lower.build import Lowered
 from hvchannel_softswitch.xdp.lower.kernel import PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, MapRef
-from hvchannel_softswitch.xdp.lower.program import Lowered
 
 _CPU = "v3"
 """Instruction set: 32 bit registers, comparisons of all kinds, atomics with a result (Linux 5.12)."""
 
 _SECTION = b"xdp"
-_STACK = 512
+STACK_BYTES = 512
+"""Of stack that eBPF has for a program."""
 _LOAD_WIDE = 0x18
+_LD, _LDX, _ST, _STX, _ALU, _ALU64 = 0, 1, 2, 3, 4, 7
+"""Classes of instructions, in the low bits of the opcode."""
+_ADD_CONSTANT, _MOVE = 0x07, 0xBF
 _IMMEDIATE = struct.Struct("<i")
 _ELF_SECTION = struct.Struct("<IIQQQQIIQQ")
 
@@ -46,18 +50,32 @@ class Compiled:
 
     def origins(self) -> tuple[str, ...]:
         """What each instruction comes from."""
-        return _origins(self.assembly(), self._texts)
+        return tuple(line.origin for line in self.listing() for _ in range(line.slots))
+
+    def listing(self) -> list[Line]:
+        """The instructions as LLVM prints them, and labels, each with what it comes from."""
+        return list(listing(self.assembly(), self._texts))
 
 
 def linked(instructions: bytes, descriptors: Mapping[MapRef, int]) -> bytes:
     """The instructions with the maps' descriptors in their places."""
     code = bytearray(instructions)
+    for offset, which in _references(instructions):
+        _IMMEDIATE.pack_into(code, offset, descriptors[which])
+    return bytes(code)
+
+
+def used_maps(instructions: bytes) -> set[MapRef]:
+    """The maps that the instructions refer to."""
+    return {which for _, which in _references(instructions)}
+
+
+def _references(code: bytes) -> Iterator[tuple[int, MapRef]]:
+    """Where a map stands in instructions that are not linked yet, and which."""
     for offset in range(0, len(code), 8):
         source = code[offset + 1] >> 4
         if code[offset] == _LOAD_WIDE and source in (PSEUDO_MAP_FD, PSEUDO_MAP_VALUE):
-            (which,) = _IMMEDIATE.unpack_from(code, offset + 4)
-            _IMMEDIATE.pack_into(code, offset + 4, descriptors[MapRef(which)])
-    return bytes(code)
+            yield offset + 4, MapRef(_IMMEDIATE.unpack_from(code, offset + 4)[0])
 
 
 @cache
@@ -82,9 +100,9 @@ def compile_ir(lowered: Lowered) -> Compiled:
     builder.getModulePassManager().run(module, builder)
     instructions = _section(machine.emit_object(module))
     compiled = Compiled(instructions, lowered.conditions, module, lowered.notes.texts)
-    if compiled.stack > _STACK:
+    if compiled.stack > STACK_BYTES:
         raise UnsupportedProgram(
-            f"the program needs {compiled.stack} bytes of stack; eBPF has {_STACK} (fewer live variables would do)"
+            f"the program needs {compiled.stack} bytes of stack; eBPF has {STACK_BYTES} (fewer live variables would do)"
         )
     return compiled
 
@@ -109,34 +127,16 @@ def _section(elf: bytes) -> bytes:
 
 def _deepest(instructions: bytes) -> int:
     """The largest offset below the frame pointer, register 10, that an instruction names."""
-    deepest = 0
+    deepest, copies = 0, set()
     for code, registers, offset, immediate in struct.iter_unpack("<BBhi", instructions):
-        kind = code & 7
-        destination, source = registers & 15, registers >> 4
-        if (kind == 1 and source == 10) or (kind in (2, 3) and destination == 10):
+        kind, destination, source = code & 7, registers & 15, registers >> 4
+        if (kind == _LDX and source == 10) or (kind in (_ST, _STX) and destination == 10):
             deepest = max(deepest, -offset)
-        elif (
-            kind == 7 and code & 0xF0 == 0 and code & 8 == 0
-        ):  # r += constant, of what was copied from register 10
-            deepest = max(deepest, -immediate if -65536 < immediate < 0 else 0)
+        if code == _MOVE and source == 10:
+            copies.add(destination)
+            continue
+        if code == _ADD_CONSTANT and destination in copies:
+            deepest = max(deepest, -immediate)
+        if kind in (_LD, _LDX, _ALU, _ALU64):
+            copies.discard(destination)
     return deepest
-
-
-def _origins(assembly: str, texts: list[str]) -> tuple[str, ...]:
-    """One per instruction slot: LLVM prints them in order, with a `.loc` wherever the line changes."""
-    origins: list[str] = []
-    text, inside = "", False
-    for line in assembly.splitlines():
-        stripped = line.strip()
-        if stripped.startswith(".section"):
-            inside = "xdp" in stripped
-        elif found := re.match(r"\.loc\s+\d+\s+(\d+)", stripped):
-            place = int(found[1])
-            text = texts[place - 1] if 0 < place <= len(texts) else text
-        elif inside and stripped and not stripped.startswith((".", "#")) and not stripped.endswith(":"):
-            if re.match(r"[A-Za-z_.$][\w.$]*:", stripped):
-                continue
-            origins.append(text)
-            if re.search(r"\bll$", stripped) or stripped.startswith("ld_pseudo"):
-                origins.append(text)
-    return tuple(origins)

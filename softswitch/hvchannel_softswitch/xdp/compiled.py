@@ -2,7 +2,8 @@
 """A program in the kernel: its maps, and the builds of it that are loaded.
 
 Of a program there is the build that runs on the ports and, when first needed, one that runs a single frame for this
-process (a probe: for PacketOut, tests and STF), and of each one that traces. All of them work on the same arena.
+process (a probe: for PacketOut, tests and STF), and of each one that traces; of a program that multicasts, all of that
+for its replicas too. All of them work on the same arena.
 """
 
 from __future__ import annotations
@@ -12,23 +13,30 @@ import re
 import struct
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import NamedTuple
 
 import structlog
 
 from hvchannel_softswitch import bpf
-from hvchannel_softswitch.bpf import MapFlag, MapKind
+from hvchannel_softswitch.bpf import AttachType, MapFlag, MapKind
+from hvchannel_softswitch.engine import Replica
 from hvchannel_softswitch.model import Program, UnsupportedProgram
 from hvchannel_softswitch.model.program import Conditional
+from hvchannel_softswitch.xdp.arena import ArenaError
 from hvchannel_softswitch.xdp.codegen import Compiled, compile_ir, linked
 from hvchannel_softswitch.xdp.layout import Layout, lay_out
-from hvchannel_softswitch.xdp.lower import Build, lower
+from hvchannel_softswitch.xdp.lower import Build, Role, lower
+from hvchannel_softswitch.xdp.lower.build import MULTICAST, PROBE_PADDING, SENT
 from hvchannel_softswitch.xdp.lower.kernel import MapRef
-from hvchannel_softswitch.xdp.lower.program import PROBE_PADDING, SENT
+from hvchannel_softswitch.xdp.multicast import sets_map
 
 RING_BYTES = 4 << 20
 """Digests, frames for the CPU port and traces that wait to be read."""
 
 _METADATA = struct.Struct("<QQ")
+ARENA, EVENTS, SETS = "arena", "events", "sets"
+"""The maps' names, to those that find them pinned."""
+
 _NO_MAP = -1
 _CACHED = 8
 """Builds that are kept, the latest."""
@@ -49,6 +57,24 @@ NO_PORTS = PortMaps(_NO_MAP, _NO_MAP, _NO_MAP)
 """Of a program that is run on single frames only."""
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a process before this one left of a program that runs on; `sets`: if it multicasts."""
+
+    arena: bpf.Map
+    events: bpf.Map
+    sets: bpf.Map | None = None
+
+
+class Probed(NamedTuple):
+    """What became of a frame, if it was not dropped: it is to leave by a port, or it was left for the replicas of a
+    multicast group."""
+
+    port: int | None
+    frame: bytes
+    group: int = 0
+
+
 class CompiledProgram:
     """A program's maps and builds."""
 
@@ -59,16 +85,22 @@ class CompiledProgram:
         port_maps: PortMaps,
         drop_port: int,
         cpu_port: int | None,
-        arena: bpf.Map | None = None,
-        events: bpf.Map | None = None,
+        left: Left | None = None,
     ) -> None:
-        """`arena` and `events`: those of a process before this one. Nothing is compiled yet. Raises OSError."""
+        """Nothing is compiled yet. Raises UnsupportedProgram, OSError, ArenaError."""
         self.program = program
         self.layout: Layout = lay_out(program, bpf.possible_cpus())
-        self.arena = arena or bpf.create_map(
-            MapKind.ARRAY, 4, self.layout.size, 1, MapFlag.MMAPABLE, name="arena"
-        )
-        self.events = events or bpf.create_map(MapKind.RINGBUF, 0, 0, RING_BYTES, name="events")
+        self.sets: bpf.Map | None = None
+        """Of a program that multicasts on ports."""
+        if left is not None:
+            self.arena, self.events = left.arena, left.events
+        else:
+            self.arena = bpf.create_map(MapKind.ARRAY, 4, self.layout.size, 1, MapFlag.MMAPABLE, name="arena")
+            self.events = bpf.create_map(MapKind.RINGBUF, 0, 0, RING_BYTES, name="events")
+        if self.layout.replication is not None and port_maps is not NO_PORTS:
+            if left is not None and left.sets is None:
+                raise ArenaError("the devmaps of the multicast groups are not there")
+            self.sets = sets_map() if left is None else left.sets
         self.memory = self.arena.memory()
         self.ring = bpf.RingBuffer(self.events)
         self.conditions: tuple[Conditional, ...] = ()
@@ -79,42 +111,68 @@ class CompiledProgram:
             MapRef.NEAR: port_maps.near,
             MapRef.FAR: port_maps.far,
             MapRef.DEVICES: port_maps.devices,
+            MapRef.SETS: _NO_MAP if self.sets is None else self.sets.fd,
         }
         self._drop_port, self._cpu_port = drop_port, cpu_port
-        self._builds: dict[tuple[bool, bool], bpf.Program] = {}
+        self._builds: dict[tuple[bool, bool, Role], bpf.Program] = {}
 
-    def compile(self, *, probe: bool, trace: bool) -> Compiled:
+    @property
+    def maps(self) -> dict[str, bpf.Map]:
+        """What a process after this one needs, by names."""
+        sets = {} if self.sets is None else {SETS: self.sets}
+        return {ARENA: self.arena, EVENTS: self.events, **sets}
+
+    def compile(self, *, probe: bool, trace: bool, role: Role = Role.WHOLE) -> Compiled:
         """The instructions of a build, without its maps. Raises UnsupportedProgram."""
-        build = Build(self._drop_port, self._cpu_port, probe=probe, trace=trace)
+        build = Build(self._drop_port, self._cpu_port, probe=probe, trace=trace, role=role)
         compiled = _compiled(self.program, self.layout, build)
         if trace:
             self.conditions = compiled.conditions
         return compiled
 
-    def build(self, *, probe: bool = False, trace: bool = False) -> bpf.Program:
+    def prepare(self) -> None:
+        """Makes the builds that ports need. Raises as `build`."""
+        self.build()
+        if self.layout.replication is not None:
+            self.build(role=Role.REPLICA)
+            if self._cpu_port is not None:
+                self.build(role=Role.CPU_REPLICA)
+
+    def build(self, *, probe: bool = False, trace: bool = False, role: Role = Role.WHOLE) -> bpf.Program:
         """A build, loaded; made when it is first asked for. Raises UnsupportedProgram, of a program that the kernel
         refuses too, naming the construct that it stopped at."""
-        key = (probe, trace)
+        key = (probe, trace, role)
         if key not in self._builds:
-            compiled = self.compile(probe=probe, trace=trace)
+            compiled = self.compile(probe=probe, trace=trace, role=role)
+            on_devmap = role is not Role.WHOLE and not probe
             try:
                 self._builds[key] = bpf.load_program(
                     linked(compiled.instructions, self._descriptors),
                     name=_kernel_name(self.program.name),
+                    expected_attach_type=AttachType.XDP_DEVMAP if on_devmap else AttachType.XDP,
                     frags=True,
                 )
             except bpf.VerifierError as error:
                 raise UnsupportedProgram(_refusal(compiled, error)) from error
         return self._builds[key]
 
-    def probe(self, port: int, frame: bytes, now: int, *, trace: bool) -> tuple[int, bytes] | None:
-        """Runs a frame that arrives on `port` at `now`: the egress port and the frame as it leaves, or None if it is
-        dropped. Raises OSError, ValueError for a frame longer than 64 KiB."""
-        padded, metadata = probe_input(port, frame, now)
-        run = self.build(probe=True, trace=trace).test_run(padded, metadata=metadata)
-        if not run.result & SENT:
-            return None
-        return run.result & (SENT - 1), run.frame[: len(run.frame) - PROBE_PADDING]
+    def probe(self, port: int, frame: bytes, now: int, *, trace: bool) -> Probed | None:
+        """Runs a frame that arrives on `port` at `now`; None if it is dropped. Raises OSError, ValueError for a frame
+        longer than 64 KiB."""
+        return self._probed(Role.WHOLE, port, frame, now, trace)
+
+    def probe_replica(self, replica: Replica, frame: bytes, *, trace: bool) -> Probed | None:
+        """The replica of the frame that `probe` has just left for its group; None if it is dropped. Raises OSError."""
+        return self._probed(Role.REPLICA, replica.port, frame, replica.instance, trace)
+
+    def _probed(self, role: Role, port: int, frame: bytes, second: int, trace: bool) -> Probed | None:
+        padded, metadata = probe_input(port, frame, second)
+        run = self.build(probe=True, trace=trace, role=role).test_run(padded, metadata=metadata)
+        if run.result & MULTICAST:
+            return Probed(None, frame, run.result & (MULTICAST - 1))
+        if run.result & SENT:
+            return Probed(run.result & (SENT - 1), run.frame[: len(run.frame) - PROBE_PADDING])
+        return None
 
     def close(self) -> None:
         """Closes what is this process's; what runs on ports or is pinned stays."""
@@ -122,13 +180,13 @@ class CompiledProgram:
             program.close()
         self.ring.close()
         self.memory.close()
-        self.events.close()
-        self.arena.close()
+        for held in self.maps.values():
+            held.close()
 
 
 def probe_input(port: int, frame: bytes, now: int) -> tuple[bytes, bytes]:
     """What a probe is run on, for a frame that arrives on `port` at `now`: the frame as it has it, and the metadata in
-    front of that."""
+    front of that. For a replica's probe, its instance stands in the time's place."""
     return frame + bytes(PROBE_PADDING), _METADATA.pack(port, now)
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from hvchannel_softswitch.engine import EntryKey, Inserter
+from hvchannel_softswitch.engine import EntryKey, Insert
 from hvchannel_softswitch.refusals import entry_exists, table_full
 from hvchannel_softswitch.xdp.bounds import chain_too_long
 from hvchannel_softswitch.xdp.fields import function, hash_lines, names, packed, tuple_of
@@ -15,7 +15,7 @@ from hvchannel_softswitch.xdp.tables import LiveTable
 class ExactTable(LiveTable):
     """A table of exact keys only. Ranks have priority 0."""
 
-    def make_inserter(self, action: int, flags: int) -> Inserter:
+    def make_inserter(self, action: int, flags: int) -> Insert:
         """See LiveTable. Python made for the table, since everything else would take several times as long."""
         layout, records = self.layout, self.records
         count = len(self.table.keys)
@@ -55,7 +55,7 @@ class ExactTable(LiveTable):
             "u32[at] = slot",
             "live.count += 1",
         ]
-        insert: Inserter = function(
+        insert: Insert = function(
             "insert",
             "key, args",
             lines,

@@ -15,11 +15,12 @@ _PREFIX = "run-"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """`config`: what names the program to whoever loaded it."""
+    """`config`: what names the program to whoever loaded it. `traced`: it is the build that tells of each frame."""
 
     config: bytes
     drop_port: int
     cpu_port: int | None
+    traced: bool = False
 
     def fits(self, drop_port: int, cpu_port: int | None) -> bool:
         """Whether a switch with these ports would have compiled the same program."""
@@ -34,6 +35,7 @@ def keep(directory: Path, program: int, what: Kept) -> None:
         "config": base64.b64encode(what.config).decode(),
         "drop_port": what.drop_port,
         "cpu_port": what.cpu_port,
+        "traced": what.traced,
     }
     draft = path.with_suffix(".new")
     draft.write_text(json.dumps(text))
@@ -53,6 +55,7 @@ def kept(directory: Path, program: int) -> Kept | None:
         text = json.loads((directory / f"{_PREFIX}{program}.json").read_text())
         if text["version"] != VERSION:
             return None
-        return Kept(base64.b64decode(text["config"]), text["drop_port"], text["cpu_port"])
+        config = base64.b64decode(text["config"])
+        return Kept(config, text["drop_port"], text["cpu_port"], text["traced"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -47,8 +47,10 @@ peak_fill. Tokens and bursts are billionths of the unit, times nanoseconds; `fil
 fill, so that no product overflows. An indirect meter has u32 cells that name records.
 
 **Headers** are kept in a CPU's block while a packet is treated, each at `headers[name]`: u8 valid, u16 at +2 its
-offset in the frame + 1 (0: it was not extracted), its bytes at +8. `position` (u64): what the
-parser leaves there for the stages after it.
+offset in the frame + 1 (0: it was not extracted), its bytes at +8. `cells`: three u64 in which a program keeps what
+the verifier is not to follow.
+
+**Replicas** of a program that multicasts: see `replication`.
 """
 
 from __future__ import annotations
@@ -57,9 +59,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hvchannel_softswitch.model import MatchKind, Program, Table
+from hvchannel_softswitch.model.headers import Header
 from hvchannel_softswitch.xdp.packing import WORD, WORD_MASK, Packing, packing
+from hvchannel_softswitch.xdp.replication import Replication, lay_out_replication
 
-VERSION = 2
+VERSION = 4
 """Of what is said above: a process takes an arena over only if its own layout has the same. Count it up with each
 change."""
 
@@ -127,8 +131,9 @@ HASH_MULTIPLIER, HASH_SHIFT = _MULTIPLIER, 32
 @dataclass(frozen=True, slots=True)
 class TableLayout:
     """A table's place. `max_steps`: how many groups and entries one look-up may visit, of a table whose keys are not
-    all exact. `slots` (entries, a power of two) exceeds the table's size: a replaced entry's slot is not free
-    at once. `meter_pool` is the offset of its direct meter's records, of which there are as many as slots."""
+    all exact. `slots` (entries; a power of two, as is `bucket_count`) exceeds the table's size: a replaced entry's
+    slot is not free at once. `meter_pool` is the offset of its direct meter's records, of which there are as many as
+    slots."""
 
     table: Table
     key: Packing
@@ -148,11 +153,7 @@ class TableLayout:
     counter: int
     meter_pool: int
     max_steps: int
-
-    @property
-    def bucket_count(self) -> int:
-        """A power of two."""
-        return self.slots
+    bucket_count: int
 
     @property
     def bucket_shift(self) -> int:
@@ -198,18 +199,19 @@ class RegisterLayout:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The whole arena."""
+    """The whole arena. `replication`: None of a program that does not multicast."""
 
     tables: dict[str, TableLayout]
     counters: dict[str, CounterLayout]
     meters: dict[str, MeterLayout]
     registers: dict[str, RegisterLayout]
     headers: dict[str, int]
-    position: int
+    cells: int
     cpus: int
     cpu_count: int
     cpu_stride: int
     size: int
+    replication: Replication | None
 
 
 class _Space:
@@ -226,7 +228,8 @@ class _Space:
 
 
 def lay_out(program: Program, possible_cpus: int) -> Layout:
-    """The layout of a program's arena on a machine with so many possible CPUs."""
+    """The layout of a program's arena on a machine with so many possible CPUs. Raises UnsupportedProgram for one that
+    multicasts otherwise than v1model does."""
     space, per_cpu = _Space(_LINE), _Space()
     masked = sum(not _is_exact(table) for table in program.tables.values())
     max_steps = min(max(STEPS_OF_ALL // max(masked, 1), FEWEST_STEPS), MOST_STEPS)
@@ -249,16 +252,32 @@ def lay_out(program: Program, possible_cpus: int) -> Layout:
         offset = space.take(register.size * words * 8)
         registers[name] = RegisterLayout(register.size, register.width, words, offset)
     headers = {
-        header.name: per_cpu.take(HEADER_BYTES + -(-header.type.max_width // 64) * 8)
+        header.name: per_cpu.take(header_room(header))
         for header in program.headers.values()
         if not header.metadata
     }
-    position = per_cpu.take(8)
+    cells = per_cpu.take(24)
+    replication = lay_out_replication(program, header_room, space.take, per_cpu.take)
     cpu_count = _power_of_two(possible_cpus)
     cpus = space.take(per_cpu.end * (cpu_count + 1))
     return Layout(
-        tables, counters, meters, registers, headers, position, cpus, cpu_count, per_cpu.end, space.end
+        tables,
+        counters,
+        meters,
+        registers,
+        headers,
+        cells,
+        cpus,
+        cpu_count,
+        per_cpu.end,
+        space.end,
+        replication,
     )
+
+
+def header_room(header: Header) -> int:
+    """Bytes of a header in a CPU's block, a multiple of 8."""
+    return HEADER_BYTES + -(-header.type.max_width // 64) * 8
 
 
 def _is_exact(table: Table) -> bool:
@@ -275,6 +294,8 @@ def _table(table: Table, space: _Space, per_cpu: _Space, max_steps: int) -> Tabl
     hit = arguments + 8 * max((packed.words for packed in args), default=0)
     stride = hit + (24 if table.support_timeout else 0)
     group_stride = 8 * key.words + 16
+    # A look-up through mask groups can meet the longest chain in each: buckets for chains of one or two.
+    bucket_count = slots if exact else 4 * slots
     return TableLayout(
         table,
         key,
@@ -287,7 +308,8 @@ def _table(table: Table, space: _Space, per_cpu: _Space, max_steps: int) -> Tabl
         arguments,
         hit,
         header=space.take(8),
-        buckets=space.take(4 * slots) if table.keys else 0,
+        buckets=space.take(4 * bucket_count) if table.keys else 0,
+        bucket_count=bucket_count,
         entries=space.take(stride * slots),
         lists=space.take(2 * GROUPS * group_stride) if not exact else 0,
         group_stride=group_stride,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hvchannel_softswitch.engine import EngineError, EntryKey, Inserter
+from hvchannel_softswitch.engine import EngineError, EntryKey, Insert
 from hvchannel_softswitch.model import MatchKind
 from hvchannel_softswitch.refusals import entry_exists, table_full
 from hvchannel_softswitch.xdp.arena import Arena
@@ -42,7 +42,7 @@ class MaskedTable(LiveTable):
             self._longest -= 1
         return self._longest
 
-    def make_inserter(self, action: int, flags: int) -> Inserter:
+    def make_inserter(self, action: int, flags: int) -> Insert:
         """See LiveTable."""
         layout, records = self.layout, self.records
         u32, u64, buffer = self._arena.u32, self._arena.u64, self._arena.buffer

@@ -15,7 +15,7 @@ from the thread, and the network namespace, that made the object.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 
 import structlog
@@ -51,6 +51,9 @@ class XdpPorts:
         self._program: Program | None = None
         self._mode = XdpMode.NATIVE
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.on_devices: Callable[[], None] | None = None
+        """Called when `devices` is another."""
+        self._told: list[tuple[int, int]] = []
         self.adopted: Run | None = self._adopt(links, are_old)
         """What an earlier process left running, if anything: to be run on (`run` with just this), or replaced. Closed
         by `stop`, or before, when its maps are no longer wanted."""
@@ -117,6 +120,12 @@ class XdpPorts:
         """The interfaces' names by port."""
         return {number: port.name for number, port in self._ports.items()}
 
+    @property
+    def devices(self) -> dict[int, int]:
+        """The indexes of the interfaces that run the program, by port; those that are up first."""
+        attached = [port for port in self._ports.values() if port.is_attached]
+        return {port.number: port.ifindex for port in sorted(attached, key=lambda port: not port.is_up)}
+
     def is_up(self, number: int) -> bool:
         """Whether the port carries frames: its interface is there and up, and runs the program. Raises KeyError."""
         return self._ports[number].is_up
@@ -145,8 +154,18 @@ class XdpPorts:
         if self._program is None:
             return
         try:
-            for port in self._ports.values() if ports is None else ports:
-                port.refresh(self._program, self._mode)
+            self._look_at(self._program, self._ports.values() if ports is None else ports)
+        finally:
+            devices = list(self.devices.items())
+            if devices != self._told:
+                self._told = devices
+                if self.on_devices is not None:
+                    self.on_devices()
+
+    def _look_at(self, program: Program, ports: Collection[XdpPort]) -> None:
+        try:
+            for port in ports:
+                port.refresh(program, self._mode)
         except NoNativeXdpError as error:
             # A frame cannot be redirected from native XDP to a driver without it, but from generic to anything.
             log.warning("all ports run generic XDP from now on, which is slower", reason=str(error))
@@ -154,7 +173,7 @@ class XdpPorts:
             for port in self._ports.values():
                 if port.mode is XdpMode.NATIVE:
                     port.detach()
-            self._refresh()
+            self._look_at(program, self._ports.values())
 
     def _adopt(self, links: Mapping[int, Link], with_maps: bool) -> Run | None:
         running: set[int] = set()

@@ -5,8 +5,8 @@
     word 1   how many bytes of a frame follow the words (0 for most kinds)
     ...      as many words as the kind has, then the frame
 
-Words by kind are named at each kind below. Everything from BEGIN on is told only by a program compiled for tracing; the
-records of one packet follow one another among those of its CPU.
+Words by kind are named at each kind below. Everything from BEGIN to END is told only by a program compiled for tracing;
+the records of one packet follow one another among those of its CPU.
 """
 
 from __future__ import annotations
@@ -44,10 +44,22 @@ class Kind(IntEnum):
     SENT = 12
     """The port, the frame's whole length; the frame."""
     END = 13
-    """The packet's way is over."""
+    """The run of the program is over."""
+    MULTICAST = 14
+    """The group, and the number of the record that the packet is left in."""
+    REPLICA = 15
+    """The first of a replica's run: the port, the instance, and the number of that record."""
+    UNICAST = 16
+    """The port: the packet of a program that multicasts enters egress as itself."""
+    MESSAGE = 17
+    """Which of the program's messages (see `messages`); then its values, MESSAGE_WORDS each, signed. Of every build."""
 
+
+PROBE_SLOT = 1 << 32
+"""The number of the record that a probe leaves its packet in: there is one for all CPUs."""
 
 HEAD_WORDS = 2
+MESSAGE_WORDS = 3
 SIZES = (512, 2048, 16384)
 """Room for a frame that a record may have; the part of a frame beyond the last is left out."""
 

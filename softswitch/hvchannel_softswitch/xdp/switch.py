@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import structlog
 
 from hvchannel_softswitch import bpf
+from hvchannel_softswitch.bpf import XdpMode
 from hvchannel_softswitch.engine import EntryKey, IdleSink
 from hvchannel_softswitch.model import Program
 from hvchannel_softswitch.switch import DROP_PORT, SWEEP_SECONDS
 from hvchannel_softswitch.trace import Tracer
-from hvchannel_softswitch.xdp.compiled import PortMaps
+from hvchannel_softswitch.xdp.compiled import ARENA, EVENTS, SETS, Left, PortMaps
 from hvchannel_softswitch.xdp.frames import CompiledEngine
 from hvchannel_softswitch.xdp.kept import Kept, forget_others, keep, kept
 from hvchannel_softswitch.xdp.pinned import Pinned
 from hvchannel_softswitch.xdp.ports import XdpPorts
 from hvchannel_softswitch.xdp.sender import Sender
 from hvchannel_softswitch.xdp.tap import Tap
-
-_ARENA, _EVENTS = "arena", "events"
 
 _LET_THROUGH = bytes.fromhex("b7000000020000009500000000000000")
 """return XDP_PASS;"""
@@ -70,6 +69,7 @@ class XdpSwitch:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._config = b""
+        self._generic: list[int] = []
 
     @property
     def ports(self) -> dict[int, str]:
@@ -88,7 +88,7 @@ class XdpSwitch:
         UnsupportedProgram, OSError."""
         engine = self._make(program, None)
         try:
-            engine.compiled.build()
+            engine.compiled.prepare()
         except BaseException:
             engine.close()
             raise
@@ -101,11 +101,7 @@ class XdpSwitch:
         if run is None or self._pinned is None:
             return None
         found = kept(self._pinned.directory, run.program.info.id)
-        if (
-            found is None
-            or not found.fits(self.drop_port, self.cpu_port)
-            or {_ARENA, _EVENTS} - set(run.maps)
-        ):
+        if found is None or not found.fits(self.drop_port, self.cpu_port) or {ARENA, EVENTS} - set(run.maps):
             log.warning("what runs on the ports is not taken over; it forwards until a pipeline replaces it")
             return None
         return found
@@ -115,7 +111,12 @@ class XdpSwitch:
         run = self._ports.adopted
         assert run is not None
         engine = self._make(program, left)
-        self._ports.run(run.program, run.maps)  # ports that the other process had not come to yet
+        self._config = left.config
+        if self._is_watched or left.traced:
+            self._run(engine)  # the build that is wanted now; only who made a build can read what it traces
+        else:
+            self._lead(engine)
+            self._ports.run(run.program, run.maps)  # ports that the other process had not come to yet
         self._take_charge(engine)
         log.info("took over the tables of the running program")
         return engine
@@ -142,7 +143,7 @@ class XdpSwitch:
             port_maps=PortMaps(ingress.near.fd, ingress.far.fd, self._ports.devmap.fd),
             clock=self._clock,
             idle=self._idle,
-            left=None if left is None or run is None else (run.maps[_ARENA], run.maps[_EVENTS]),
+            left=None if left is None or run is None else _left(run.maps),
         )
 
     def _run(self, engine: CompiledEngine) -> None:
@@ -151,11 +152,35 @@ class XdpSwitch:
             keep(
                 self._pinned.directory,
                 build.info.id,
-                Kept(self._config, self.drop_port, self.cpu_port),
+                Kept(self._config, self.drop_port, self.cpu_port, self._is_watched),
             )
-        self._ports.run(build, {_ARENA: engine.compiled.arena, _EVENTS: engine.compiled.events})
+        self._lead(engine)
+        try:
+            self._ports.run(build, engine.compiled.maps)
+        except BaseException:
+            if self._engine is not None:
+                self._lead(self._engine)
+            raise
         if self._pinned is not None:
             forget_others(self._pinned.directory, build.info.id)
+
+    def _lead(self, engine: CompiledEngine) -> None:
+        """The engine's replicas go where the ports are, now and from now on."""
+
+        def connect() -> None:
+            devices = self._ports.devices
+            engine.connect(devices, trace=self._is_watched)
+            generic = [number for number in devices if self._ports.mode(number) is not XdpMode.NATIVE]
+            if engine.multicasts and generic != self._generic:
+                self._generic = generic
+                log.warning(
+                    "frames that arrive by these ports are not multicast: generic XDP does not tell egress of "
+                    "which packet a copy is (--engine interpreter multicasts on any port)",
+                    ports=generic,
+                )
+
+        connect()
+        self._ports.on_devices = connect
 
     def _take_charge(self, engine: CompiledEngine) -> None:
         before, self._engine = self._engine, engine
@@ -174,6 +199,7 @@ class XdpSwitch:
             self._ports.run(bpf.load_program(_LET_THROUGH, name="let_through", frags=True))
             self._unwatch(self._engine)
             self._engine = None
+            self._ports.on_devices = None
 
     # --- watching ---------------------------------------------------------------------------------------------------
 
@@ -258,3 +284,7 @@ class XdpSwitch:
         assert self._engine is not None
         self._engine.sweep_idle()
         self._schedule_sweep()
+
+
+def _left(maps: Mapping[str, bpf.Map]) -> Left:
+    return Left(maps[ARENA], maps[EVENTS], maps.get(SETS))

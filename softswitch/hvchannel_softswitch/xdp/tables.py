@@ -17,6 +17,7 @@ from hvchannel_softswitch.engine import (
     EngineError,
     Entry,
     EntryKey,
+    Insert,
     Inserter,
     MeterConfig,
 )
@@ -32,6 +33,28 @@ from hvchannel_softswitch.xdp.lineage import Lineage
 from hvchannel_softswitch.xdp.meters import MeterPool
 from hvchannel_softswitch.xdp.packing import WORD_MASK
 from hvchannel_softswitch.xdp.records import LAST_SERIAL, Records, Row
+
+
+class TableInserter:
+    """See engine.Inserter."""
+
+    def __init__(self, insert: Insert) -> None:
+        self._insert = insert
+
+    def __call__(self, key: EntryKey, args: tuple[int, ...]) -> None:
+        """See engine.Inserter."""
+        self._insert(key, args)
+
+    def many(self, keys: Sequence[EntryKey], args: Sequence[tuple[int, ...]]) -> int:
+        """See engine.Inserter."""
+        insert, done = self._insert, 0
+        try:
+            for key, values in zip(keys, args, strict=True):
+                insert(key, values)
+                done += 1
+        except EngineError:
+            pass  # the caller comes to it by itself
+        return done
 
 
 class LiveTable(ABC):
@@ -78,8 +101,8 @@ class LiveTable(ABC):
         self.flush()
 
     @abstractmethod
-    def make_inserter(self, action: int, flags: int) -> Inserter:
-        """See `engine.Inserter`. Raises EngineError too where look-ups would take too long."""
+    def make_inserter(self, action: int, flags: int) -> Insert:
+        """See `engine.Insert`. Raises EngineError too where look-ups would take too long."""
 
     @abstractmethod
     def locate(self, key: EntryKey) -> tuple[int, int]:
@@ -111,7 +134,7 @@ class LiveTable(ABC):
         found = self._inserters.get(action)
         if found is None:
             number = self.records.action_number(action)
-            found = self._inserters[action] = self.make_inserter(number, LIVE)
+            found = self._inserters[action] = TableInserter(self.make_inserter(number, LIVE))
         return found
 
     def modify(self, key: EntryKey, call: ActionCall) -> None:

@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING
 from hvchannel_softswitch.engine import ActionCall
 from hvchannel_softswitch.trace import Tracer
 from hvchannel_softswitch.xdp.compiled import CompiledProgram
-from hvchannel_softswitch.xdp.reports import Kind, Record
+from hvchannel_softswitch.xdp.reports import PROBE_SLOT, Kind, Record
 from hvchannel_softswitch.xdp.tap import Tap
+from hvchannel_softswitch.xdp.waiting import Steps, Waiting
 
 if TYPE_CHECKING:
-    from hvchannel_softswitch.xdp.engine import XdpEngine
+    from hvchannel_softswitch.xdp.frames import CompiledEngine
+
+_NORMAL, _REPLICATED = 0, 5
+"""Values of instance_type."""
 
 
 class TraceReader:
     """Collects the records of each packet by its CPU, and tells them when the packet's way is over."""
 
-    def __init__(self, engine: XdpEngine, compiled: CompiledProgram) -> None:
+    def __init__(self, engine: CompiledEngine, compiled: CompiledProgram) -> None:
         self.tracer: Tracer | None = None
         self.tap: Tap | None = None
         self._engine = engine
@@ -26,7 +30,8 @@ class TraceReader:
         self._program = compiled.program
         self._tables = list(compiled.layout.tables.values())
         self._headers = list(self._program.headers)
-        self._open: dict[int, list[Record | tuple[str, tuple[int, ...]]]] = {}
+        self._open: dict[int, Steps] = {}
+        self._waiting = Waiting(self._tell)
 
     def digest(self, cpu: int, name: str, values: tuple[int, ...]) -> None:
         """A digest is sent by the packet that is on its way on this CPU."""
@@ -35,18 +40,37 @@ class TraceReader:
 
     def record(self, record: Record) -> None:
         """Any other record."""
+        cpu, words = record.cpu, record.words
         if record.kind is Kind.BEGIN:
-            self._open[record.cpu] = [record]
+            self._open[cpu] = [record]
             return
-        steps = self._open.get(record.cpu)
+        if record.kind is Kind.REPLICA:
+            before = self._waiting.steps(cpu, words[2])
+            if before is None:
+                self._open.pop(cpu, None)
+            else:
+                self._open[cpu] = before
+        steps = self._open.get(cpu)
         if steps is None:
             return  # its beginning did not fit in the ring buffer
-        steps.append(record)
-        if record.kind is Kind.END:
-            del self._open[record.cpu]
+        if record.kind is not Kind.END:
+            steps.append(record)
+            return
+        del self._open[cpu]
+        last = steps[-1]
+        if isinstance(last, Record) and last.kind is Kind.MULTICAST:
+            _, count = self._engine.reach(last.words[0], live=last.words[1] < PROBE_SLOT)
+            self._waiting.leave(steps, cpu, last.words[1], count)
+        elif any(isinstance(step, Record) and step.kind is Kind.REPLICA for step in steps):
+            self._waiting.ended(steps)
+        else:
             self._tell(steps)
 
-    def _tell(self, steps: list[Record | tuple[str, tuple[int, ...]]]) -> None:
+    def flush(self) -> None:
+        """Tells of packets some of whose replicas have not come."""
+        self._waiting.flush()
+
+    def _tell(self, steps: Steps) -> None:
         first = steps[0]
         assert isinstance(first, Record)
         frame = bytes(first.frame)
@@ -64,7 +88,7 @@ class TraceReader:
         tracer.end()
 
     @staticmethod
-    def _tap(tap: Tap, port: int, frame: bytes, steps: list[Record | tuple[str, tuple[int, ...]]]) -> None:
+    def _tap(tap: Tap, port: int, frame: bytes, steps: Steps) -> None:
         tap.arrived(port, frame)
         for step in steps:
             if isinstance(step, Record) and step.kind is Kind.SENT:
@@ -92,6 +116,13 @@ class TraceReader:
                 tracer.table(table.name, (), (), None, table.default_action)
             case Kind.DROPPED:
                 tracer.dropped("egress" if words[0] else "ingress")
+            case Kind.MULTICAST:
+                replicas, _ = self._engine.reach(words[0], live=False)
+                tracer.multicast(words[0], replicas)
+            case Kind.UNICAST:
+                tracer.egress(words[0], 0, _NORMAL)
+            case Kind.REPLICA:
+                tracer.egress(words[0], words[1], _REPLICATED)
             case Kind.SENT:
                 tracer.sent(words[0], bytes(record.frame))
 

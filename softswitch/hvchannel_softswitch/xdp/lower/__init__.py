@@ -7,9 +7,14 @@ storage     headers and metadata: where each is, reading and writing a field
 numbers     expressions
 statements  what actions and parser states do
 parser, lookup, pipeline, deparser   the stages of a packet's way
+arrival     what a run starts from
+stages      all of these, one call each
+replicas    what is between ingress and egress of a packet that is multicast
 program     all of it, in order
+build       what can be asked for, and what comes of it
 """
 
-from hvchannel_softswitch.xdp.lower.program import Build, lower
+from hvchannel_softswitch.xdp.lower.build import Build, Role
+from hvchannel_softswitch.xdp.lower.program import lower
 
-__all__ = ["Build", "lower"]
+__all__ = ["Build", "Role", "lower"]

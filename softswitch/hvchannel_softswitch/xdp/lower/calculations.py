@@ -8,7 +8,7 @@ from llvmlite import ir
 from hvchannel_softswitch.model import UnsupportedProgram
 from hvchannel_softswitch.model import statements as st
 from hvchannel_softswitch.xdp.lower.frame import Frame, resized
-from hvchannel_softswitch.xdp.lower.kernel import I64, i64
+from hvchannel_softswitch.xdp.lower.kernel import I1, I64, i64
 from hvchannel_softswitch.xdp.lower.numbers import Numbers
 from hvchannel_softswitch.xdp.lower.storage import Storage
 
@@ -32,7 +32,7 @@ class Calculations:
             raise UnsupportedProgram(f"calculation {name!r} is over the payload")
         groups = self._groups(calculation)
         if algorithm in _SUMMED:
-            return self._summed(name, algorithm, groups)
+            return self._summed(algorithm, groups)
         if any(header is not None for header, _ in groups):
             raise UnsupportedProgram(
                 f"calculation {name!r} ({algorithm}) leaves out headers that are not valid"
@@ -66,47 +66,56 @@ class Calculations:
                 groups.append((part.header, [part]))
         return groups
 
-    def _concatenated(self, parts: list[st.CalculationPart], multiple: int) -> ir.Value:
-        """All bits one after the other, the first the most significant, with zeros at the end to whole `multiple`s."""
+    def _concatenated(self, parts: list[st.CalculationPart], multiple: int, ahead: int = 0) -> ir.Value:
+        """So many zero bits `ahead`, then all bits one after the other, the first the most significant, then zeros to
+        whole `multiple`s."""
         b = self._b
-        width = sum(part.width for part in parts)
+        width = ahead + sum(part.width for part in parts)
         whole = ir.IntType(max(multiple, -(-width // multiple) * multiple))
         value: ir.Value = ir.Constant(whole, 0)
-        shift = whole.width
+        shift = whole.width - ahead
         for part in parts:
             shift -= part.width
             bits = resized(b, self._n.modulo(part.value, part.width), whole.width)
             value = b.or_(value, b.shl(bits, ir.Constant(whole, shift)) if shift else bits)
         return value
 
-    def _summed(
-        self, name: str, algorithm: str, groups: list[tuple[str | None, list[st.CalculationPart]]]
-    ) -> ir.Value:
+    def _summed(self, algorithm: str, groups: list[tuple[str | None, list[st.CalculationPart]]]) -> ir.Value:
+        """Where in a word a group begins depends on which headers before it are valid: `offset` bits, one of few."""
         b, size = self._b, _SUMMED[algorithm]
-        total = self._f.variable("sum", I64)
+        total, offset = self._f.variable("sum", I64), self._f.variable("offset", I64)
         b.store(i64(0), total)
-        for place, (header, parts) in enumerate(groups):
+        b.store(i64(0), offset)
+        offsets = {0}
+        for header, parts in groups:
             width = sum(part.width for part in parts)
-            if width % size and place + 1 < len(groups):
-                raise UnsupportedProgram(
-                    f"calculation {name!r} ({algorithm}) has {width} bits of {header!r} before others, "
-                    f"no multiple of {size}"
-                )
-            condition = self._s.valid(header) if header else ir.Constant(ir.IntType(1), 1)
+            condition = self._s.valid(header) if header else ir.Constant(I1, 1)
             with self._f.when(condition):
-                data = self._concatenated(parts, size)
-                value = self._f.get(total)
-                for shift in range(0, data.type.width, size):
-                    word = b.lshr(data, ir.Constant(data.type, shift)) if shift else data
-                    word = resized(b, resized(b, word, size), 64)
-                    value = b.add(value, word) if algorithm == "csum16" else b.xor(value, word)
-                b.store(value, total)
+                before = self._f.get(offset)
+                for ahead in sorted(offsets):
+                    here = (
+                        b.icmp_unsigned("==", before, i64(ahead)) if len(offsets) > 1 else ir.Constant(I1, 1)
+                    )
+                    with self._f.when(here):
+                        self._add(algorithm, self._concatenated(parts, size, ahead), total)
+                b.store(b.and_(b.add(before, i64(width)), i64(size - 1)), offset)
+            moved = {(ahead + width) % size for ahead in offsets}
+            offsets = moved | offsets if header else moved
         value = self._f.get(total)
         if algorithm != "csum16":
             return value
         for _ in range(3):
             value = b.add(b.and_(value, i64(0xFFFF)), b.lshr(value, i64(16)))
         return b.xor(value, i64(0xFFFF))
+
+    def _add(self, algorithm: str, data: ir.Value, total: ir.Value) -> None:
+        b, size = self._b, _SUMMED[algorithm]
+        value = self._f.get(total)
+        for shift in range(0, data.type.width, size):
+            word = b.lshr(data, ir.Constant(data.type, shift)) if shift else data
+            word = resized(b, resized(b, word, size), 64)
+            value = b.add(value, word) if algorithm == "csum16" else b.xor(value, word)
+        b.store(value, total)
 
     def _bytes(self, data: ir.Value) -> list[ir.Value]:
         size = data.type.width
@@ -127,7 +136,7 @@ class Calculations:
         for byte in self._bytes(data):
             remainder = b.xor(remainder, byte)
             for _ in range(8):
-                low = b.and_(remainder, i64(1))
+                low = self._f.opaque(b.and_(remainder, i64(1)))
                 remainder = b.xor(b.lshr(remainder, i64(1)), b.mul(low, i64(polynomial)))
         return b.and_(b.xor(remainder, i64(final)), i64((1 << width) - 1))
 
@@ -138,7 +147,7 @@ class Calculations:
         for byte in self._bytes(data):
             remainder = b.xor(remainder, b.shl(byte, i64(width - 8)))
             for _ in range(8):
-                top = b.and_(b.lshr(remainder, i64(width - 1)), i64(1))
+                top = self._f.opaque(b.and_(b.lshr(remainder, i64(width - 1)), i64(1)))
                 remainder = b.xor(b.shl(remainder, i64(1)), b.mul(top, i64(polynomial)))
                 remainder = b.and_(remainder, i64((1 << width) - 1))
         return remainder

@@ -38,7 +38,7 @@ class Deparser:
             self._drop_if(b.icmp_signed("!=", refused, i64(0)))
         f.load_bounds()
         # In memory, for the same reason as the position after the parser.
-        block, kept = f.get(f.cpu_block, POINTER), f.layout.position
+        block, kept = f.get(f.cpu_block, POINTER), f.layout.cells
         f.store(i64(0), block, kept)
         for header in self._headers:
             with f.when(self._s.valid(header.name)):

@@ -91,13 +91,14 @@ class Events:
 
 
 class Trace:
-    """Writes what only a program compiled for tracing tells. `conditions` grows as they are written; the same program
-    gives the same order each time."""
+    """Writes what only a program compiled for tracing tells. `conditions` are the program's, as it numbers them."""
 
     def __init__(self, frame: Frame, events: Events) -> None:
         self._f = frame
         self._events = events
-        self.conditions: list[Conditional] = []
+        pipelines = frame.program.ingress, frame.program.egress
+        nodes = [pipeline.nodes[name] for pipeline in pipelines for name in pipeline.order]
+        self.conditions = tuple(node for node in nodes if isinstance(node, Conditional))
         self._tables = {name: i for i, name in enumerate(frame.layout.tables)}
         self._headers = {name: i for i, name in enumerate(frame.program.headers)}
 
@@ -123,8 +124,8 @@ class Trace:
 
     def condition(self, node: Conditional, result: ir.Value) -> None:
         """A branch was decided."""
-        self._events.words(Kind.CONDITION, [i64(len(self.conditions)), result])
-        self.conditions.append(node)
+        place = next(place for place, known in enumerate(self.conditions) if known is node)
+        self._events.words(Kind.CONDITION, [i64(place), result])
 
     def table(self, place: TableLayout, found: Found, entry: ir.Value) -> None:
         """A table was looked up."""
@@ -148,6 +149,18 @@ class Trace:
     def dropped(self, egress: int) -> None:
         """A pipeline dropped the packet."""
         self._events.words(Kind.DROPPED, [i64(egress)])
+
+    def multicast(self, group: ir.Value, slot: ir.Value) -> None:
+        """The packet is left in a record, to be replicated."""
+        self._events.words(Kind.MULTICAST, [group, slot])
+
+    def unicast(self, port: ir.Value) -> None:
+        """The packet enters egress as itself."""
+        self._events.words(Kind.UNICAST, [port])
+
+    def replica(self, port: ir.Value, instance: ir.Value, slot: ir.Value) -> None:
+        """A replica of the packet that is left in a record enters egress."""
+        self._events.words(Kind.REPLICA, [port, instance, slot])
 
     def sent(self, port: ir.Value, length: ir.Value) -> None:
         """The packet leaves."""

@@ -17,7 +17,7 @@ from hvchannel_softswitch.xdp.packing import Packing
 ENTRY = "packet"
 """The function's name."""
 
-_DATA, _DATA_END, _DATA_META, _INGRESS_IFINDEX = 0, 4, 8, 12
+_DATA, _DATA_END, _DATA_META, _INGRESS_IFINDEX, _EGRESS_IFINDEX = 0, 4, 8, 12, 20
 
 
 class _VolatileLoad(ir.LoadInstr):  # type: ignore[misc] # llvmlite has no types
@@ -118,6 +118,11 @@ class Frame:
         """An address in the arena."""
         return self.at(self.kernel.map_value(MapRef.ARENA), offset)
 
+    def opaque(self, value: ir.Value) -> ir.Value:
+        """The same 64 bits, of which LLVM knows nothing: it would make a branch of a product with a single bit."""
+        kind = ir.FunctionType(I64, [I64])
+        return self.b.asm(kind, "", "=r,0", [value], side_effect=False)
+
     def widen(self, value: ir.Value) -> ir.Value:
         """As 64 bits, unsigned."""
         return value if value.type == I64 else self.b.zext(value, I64)
@@ -170,6 +175,10 @@ class Frame:
     def ingress_interface(self) -> ir.Value:
         """The index of the interface that the frame came in by."""
         return self.b.load(self.at(self.context, _INGRESS_IFINDEX), typ=I32, align=4)
+
+    def egress_interface(self) -> ir.Value:
+        """The index of the interface that a devmap sends the frame to."""
+        return self.b.load(self.at(self.context, _EGRESS_IFINDEX), typ=I32, align=4)
 
     def in_frame(self, offset: ir.Value, size: int) -> tuple[ir.Value, ir.Value]:
         """The address `offset` bytes into the frame, and whether `size` bytes are there."""

@@ -18,11 +18,14 @@ _GET_SMP_PROCESSOR_ID = 8
 _MAP_LOOKUP = 1
 _XDP_ADJUST_HEAD = 44
 _REDIRECT_MAP = 51
+_XDP_ADJUST_META = 54
 _XDP_ADJUST_TAIL = 65
 _RINGBUF_RESERVE = 131
 _RINGBUF_SUBMIT = 132
 _XDP_GET_BUFF_LEN = 188
 _XDP_LOAD_BYTES = 189
+
+_BROADCAST = 1 << 3
 
 PSEUDO_MAP_FD = 1
 PSEUDO_MAP_VALUE = 2
@@ -48,6 +51,8 @@ class MapRef(IntEnum):
     FAR = 4
     DEVICES = 5
     """From a port to its interface."""
+    SETS = 6
+    """From a set of replicas to the devmap with their interfaces; see `multicast`."""
 
 
 class Kernel:
@@ -97,6 +102,14 @@ class Kernel:
     def redirect(self, which: MapRef, port: ir.Value, otherwise: int) -> ir.Value:
         """XDP_REDIRECT to the device at `port` of a devmap, or `otherwise` if there is none."""
         return self._call(_REDIRECT_MAP, I64, self.map(which), port, i64(otherwise))
+
+    def adjust_meta(self, context: ir.Value, delta: ir.Value) -> ir.Value:
+        """Moves the start of what precedes the frame; all addresses in it are void afterwards. 0: done."""
+        return self._call(_XDP_ADJUST_META, I64, context, delta)
+
+    def broadcast(self, devmap: ir.Value) -> ir.Value:
+        """XDP_REDIRECT of copies to all devices of a devmap that was looked up."""
+        return self._call(_REDIRECT_MAP, I64, devmap, i64(0), i64(_BROADCAST))
 
     def reserve(self, which: MapRef, size: int) -> ir.Value:
         """Room for a record in a ring buffer, or null."""

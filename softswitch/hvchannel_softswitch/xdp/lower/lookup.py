@@ -17,7 +17,7 @@ from hvchannel_softswitch.xdp.lower.frame import Frame, resized
 from hvchannel_softswitch.xdp.lower.kernel import I1, I32, I64, POINTER, i64
 from hvchannel_softswitch.xdp.lower.numbers import Numbers
 from hvchannel_softswitch.xdp.lower.storage import Storage
-from hvchannel_softswitch.xdp.packing import WORD_MASK
+from hvchannel_softswitch.xdp.packing import WORD, WORD_MASK
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,8 @@ class Lookup:
         b.cbranch(b.icmp_unsigned("==", number, i64(0)), end, compare)
         b.position_at_end(compare)
         entry = self.entry(table, number)
-        b.cbranch(self._same(entry, layout.KEY, words), end, following)
+        same = b.icmp_unsigned("==", self._different(entry, layout.KEY, words), i64(0))
+        b.cbranch(same, end, following)
         b.position_at_end(following)
         b.store(f.widen(f.load(entry, layout.NEXT, I32)), slot)
         turns = b.sub(f.get(left), i64(1))
@@ -124,70 +125,70 @@ class Lookup:
         b.store(i64(0), slot)
         f.here(end)
 
-    def _same(self, entry: ir.Value, offset: int, words: list[ir.Value]) -> ir.Value:
+    def _different(self, entry: ir.Value, offset: int, words: list[ir.Value]) -> ir.Value:
+        """0 if the words in memory are these."""
         b = self._b
         different: ir.Value = i64(0)
         for place, word in enumerate(words):
             different = b.or_(different, b.xor(self._f.load(entry, offset + 8 * place, I64), word))
-        return b.icmp_unsigned("==", different, i64(0))
+        return different
 
     def _groups(self, table: TableLayout, keys: tuple[ir.Value, ...], slot: ir.Value) -> None:
-        """One loop over all mask groups and their chains, so that it has one bound. `slot` is the best entry so far,
-        `at` the place in the present chain (0: on to the next group), `masked` the key under the group's masks. The
-        number of the next group is in memory, where the verifier does not follow it: it would walk the loop once for
-        each of its values at each turn."""
+        """One loop over all mask groups and their chains, so that it has one bound. `at` is the place in the present
+        chain (0: on to the next group), `masked` the key under the group's masks. The number of the next group, and
+        the best entry so far with its rank, are in memory, where the verifier does not follow them: it would walk the
+        loop once for each of their values at each turn."""
         f, b = self._f, self._b
         packed = f.packed(keys, table.key)
-        at, rank, left = (f.variable(n, I64) for n in ("at", "rank", "left"))
-        block, place = f.get(f.cpu_block, POINTER), f.layout.position
+        at, left, group = (f.variable(n, I64) for n in ("at", "left", "group"))
         masked = [f.variable("masked", I64) for _ in packed]
-        group = f.variable("group", I64)
-        for variable in (slot, at, rank, group, *masked):
+        for variable in (at, group, *masked):
             b.store(i64(0), variable)
-        f.store(i64(0), block, place)
+        block = f.get(f.cpu_block, POINTER)
+        place, best, rank = (f.layout.cells + 8 * number for number in range(3))
+        for cell in (place, best, rank):
+            f.store(i64(0), block, cell)
         b.store(i64(table.max_steps), left)
         in_force = f.widen(f.load(f.arena(table.header), layout.HEADER_GROUPS, I32))
-        size = layout.GROUPS * table.group_stride
-        start = b.mul(b.and_(in_force, i64(1)), i64(size))
+        start = b.mul(b.and_(in_force, i64(1)), i64(layout.GROUPS * table.group_stride))
         count = b.lshr(in_force, i64(1))
-        step, open_group, read_group, in_chain, following, taken, onward, end = (
-            f.block(n) for n in ("step", "open", "group", "chain", "next", "taken", "onward", "found")
+        step, open_group, read_group, look, in_chain, following, taken, onward, end = (
+            f.block(n) for n in ("step", "open", "group", "look", "chain", "next", "taken", "onward", "found")
         )
         f.here(step)
         b.cbranch(b.icmp_unsigned("==", f.get(at), i64(0)), open_group, in_chain)
 
         b.position_at_end(open_group)
         number = f.reload(block, place, I64)
-        done = b.icmp_unsigned(">=", number, count)
-        b.cbranch(b.or_(done, b.icmp_unsigned(">=", number, i64(layout.GROUPS))), end, read_group)
+        b.cbranch(b.icmp_unsigned(">=", number, count), end, read_group)
         b.position_at_end(read_group)
-        record = f.at(
-            f.arena(table.lists),
-            b.add(start, b.mul(b.and_(number, i64(layout.GROUPS - 1)), i64(table.group_stride))),
-        )
+        offset = b.mul(b.and_(number, i64(layout.GROUPS - 1)), i64(table.group_stride))
+        record = f.at(f.arena(table.lists), b.add(start, offset))
         f.store(b.add(number, i64(1)), block, place)
         top = f.load(record, 8 * table.key.words, I64)
-        look = f.block("look")
-        b.cbranch(b.icmp_unsigned("<", top, f.get(rank)), end, look)
+        b.cbranch(b.icmp_unsigned("<", top, f.reload(block, rank, I64)), end, look)
         b.position_at_end(look)
         b.store(f.load(record, 8 * table.key.words + 8, I64), group)
-        for word, variable, offset in zip(packed, masked, range(0, 8 * len(masked), 8), strict=True):
-            b.store(b.and_(word, f.load(record, offset, I64)), variable)
+        for number, (word, variable) in enumerate(zip(packed, masked, strict=True)):
+            b.store(b.and_(word, f.load(record, 8 * number, I64)), variable)
         b.store(self._head(table, self.hash(f.get(group), [f.get(m) for m in masked])), at)
         b.branch(onward)
 
         b.position_at_end(in_chain)
         entry = self.entry(table, f.get(at))
-        same = self._same(entry, layout.KEY, [f.get(m) for m in masked]) if not table.ranged else None
-        if same is None:
-            same = self._in_ranges(table, entry, keys, [f.get(m) for m in masked])
-        same_group = b.icmp_unsigned("==", f.widen(f.load(entry, layout.GROUP, I32)), f.get(group))
-        b.cbranch(b.and_(same, same_group), taken, following)
+        words = [f.get(m) for m in masked]
+        if table.ranged:
+            different = self._outside(table, entry, keys, words)
+        else:
+            different = self._different(entry, layout.KEY, words)
+        its_group = f.widen(f.load(entry, layout.GROUP, I32))
+        different = b.or_(different, b.xor(its_group, f.get(group)))
+        b.cbranch(b.icmp_unsigned("==", different, i64(0)), taken, following)
         b.position_at_end(taken)
         its_rank = f.load(entry, layout.RANK, I64)
-        better = b.icmp_unsigned(">", its_rank, f.get(rank))
-        b.store(b.select(better, f.get(at), f.get(slot)), slot)
-        b.store(b.select(better, its_rank, f.get(rank)), rank)
+        with f.when(b.icmp_unsigned(">", its_rank, f.reload(block, rank, I64))):
+            f.store(f.get(at), block, best)
+            f.store(its_rank, block, rank)
         b.store(i64(0), at)  # a chain has its larger ranks first
         b.branch(onward)
         b.position_at_end(following)
@@ -199,26 +200,31 @@ class Lookup:
         b.store(turns, left)
         b.cbranch(b.icmp_unsigned("!=", turns, i64(0)), step, end)
         b.position_at_end(end)
+        b.store(f.reload(block, best, I64), slot)
 
-    def _in_ranges(
+    def _outside(
         self, table: TableLayout, entry: ir.Value, keys: tuple[ir.Value, ...], masked: list[ir.Value]
     ) -> ir.Value:
-        """Each range key between its ends, the rest the same."""
+        """0 if each range key is between its ends and the rest is the same."""
         f, b = self._f, self._b
         ranges = [i for i, key in enumerate(table.table.keys) if key.kind is MatchKind.RANGE]
         kept = [WORD_MASK] * table.key.words
         for i in ranges:
             for piece in table.key.pieces[i]:
                 kept[piece.word] &= ~(((1 << piece.width) - 1) << piece.shift)
-        holds: ir.Value = ir.Constant(I1, 1)
+        different: ir.Value = i64(0)
         for word, (value, mask) in enumerate(zip(masked, kept, strict=True)):
-            stored = f.load(entry, layout.KEY + 8 * word, I64)
-            if mask != WORD_MASK:
-                stored = b.and_(stored, ir.Constant(I64, mask))
-            holds = b.and_(holds, b.icmp_unsigned("==", stored, value))
+            stored = b.and_(f.load(entry, layout.KEY + 8 * word, I64), ir.Constant(I64, mask))
+            different = b.or_(different, b.xor(stored, value))
         for i in ranges:
             low = f.unpacked(entry, layout.KEY, table.key, i)
             high = f.unpacked(entry, table.high, table.key, i)
-            holds = b.and_(holds, b.icmp_unsigned("<=", low, keys[i]))
-            holds = b.and_(holds, b.icmp_unsigned("<=", keys[i], high))
-        return holds
+            for small, large in ((low, keys[i]), (keys[i], high)):
+                different = b.or_(different, self._exceeds(small, large))
+        return different
+
+    def _exceeds(self, small: ir.Value, large: ir.Value) -> ir.Value:
+        """Not 0 if `small` is larger: the borrow of a subtraction, which needs no branch."""
+        b, width = self._b, small.type.width + 1
+        rest = b.sub(resized(b, large, width), resized(b, small, width))
+        return resized(b, b.lshr(rest, ir.Constant(rest.type, width - 1)), WORD)

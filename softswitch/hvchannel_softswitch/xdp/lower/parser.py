@@ -74,10 +74,10 @@ class Parser:
         b.position_at_end(self._end)
         # Through memory, so that the verifier does not tell the ways through the parser apart from here on.
         block = self._f.get(self._f.cpu_block, POINTER)
-        self._f.store(self._f.get(self._f.position), block, self._f.layout.position)
-        b.store(self._f.reload(block, self._f.layout.position, I64), self._f.position)
-        b.store(self._f.get(self.error, I32), self._f.at(block, self._f.layout.position))
-        b.store(self._f.reload(block, self._f.layout.position, I32), self.error)
+        self._f.store(self._f.get(self._f.position), block, self._f.layout.cells)
+        b.store(self._f.reload(block, self._f.layout.cells, I64), self._f.position)
+        b.store(self._f.get(self.error, I32), self._f.at(block, self._f.layout.cells))
+        b.store(self._f.reload(block, self._f.layout.cells, I32), self.error)
 
     def _state(self, state: ParseState) -> None:
         b = self._b
@@ -129,9 +129,10 @@ class Parser:
         self._b.cbranch(condition, going_on, self._fail(error))
         self._b.position_at_end(going_on)
 
-    def _need_bytes(self, size: int) -> ir.Value:
-        """Goes on only if `size` bytes follow; gives their address."""
-        position = self._f.get(self._f.position)
+    def _need_bytes(self, size: int, position: ir.Value | None = None) -> ir.Value:
+        """Goes on only if `size` bytes follow at `position`, the parser's own if None; gives their address."""
+        if position is None:
+            position = self._f.get(self._f.position)
         if self._steps is not None:
             self._need(self._b.icmp_unsigned("<=", position, i64(_MAX_POSITION)), "PacketTooShort")
         if self._f.padding:
@@ -202,8 +203,8 @@ class Parser:
         skip = b.select(b.icmp_signed("<", skip, i64(0)), i64(0), skip)
         position = b.add(self._f.get(self._f.position), b.lshr(skip, i64(3)))
         self._need(b.icmp_unsigned("<=", position, i64(_MAX_POSITION)), "PacketTooShort")
+        self._need_bytes(0, position)
         b.store(position, self._f.position)
-        self._need_bytes(0)
 
 
 def _following(state: ParseState) -> list[str]:

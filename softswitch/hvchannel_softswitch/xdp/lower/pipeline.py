@@ -32,6 +32,16 @@ _INLINE_ENTRIES = 64
 """A table with more const entries is looked up in memory, like any other."""
 
 
+def is_one_action(table: Table) -> bool:
+    """Whether there is nothing to look up, nor for a controller to change: p4c makes such tables of statements."""
+    return not table.keys and table.default_const
+
+
+def is_inline(table: Table) -> bool:
+    """Whether the table becomes comparisons in the code, instead of a look-up in memory."""
+    return table.const_entries is not None and table.default_const and len(table.entries) <= _INLINE_ENTRIES
+
+
 class Pipeline:
     """Writes pipelines. `note` is told what is being written, for whoever reads the result."""
 
@@ -84,12 +94,12 @@ class Pipeline:
     def _table(self, table: Table, end: ir.Block, target: Callable[[str | None], ir.Block]) -> None:
         if table.profile is not None:
             raise UnsupportedProgram(f"table {table.name!r} has action profile {table.profile!r}")
-        if not table.keys and table.default_const:
+        if is_one_action(table):
             if self._trace is not None:
                 self._trace.statements(table)
             self._call(table, table.default_action, ir.Constant(I1, 0), end, target)
             return
-        if table.const_entries is not None and table.default_const and len(table.entries) <= _INLINE_ENTRIES:
+        if is_inline(table):
             self._inline(table, end, target)
             return
         self._note(f"table {table.name}: look-up")

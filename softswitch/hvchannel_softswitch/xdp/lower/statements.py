@@ -8,17 +8,20 @@ from contextlib import contextmanager
 
 from llvmlite import ir
 
+from hvchannel_softswitch.messages import messages
 from hvchannel_softswitch.model import UnsupportedProgram
 from hvchannel_softswitch.model import expressions as ex
 from hvchannel_softswitch.model import statements as st
 from hvchannel_softswitch.model.headers import Header, HeaderStack
 from hvchannel_softswitch.xdp.layout import CELL
 from hvchannel_softswitch.xdp.lower.calculations import Calculations
+from hvchannel_softswitch.xdp.lower.events import Events
 from hvchannel_softswitch.xdp.lower.frame import Frame, resized
 from hvchannel_softswitch.xdp.lower.kernel import I1, I8, I32, I64, POINTER, i64
 from hvchannel_softswitch.xdp.lower.meters import Meters
 from hvchannel_softswitch.xdp.lower.numbers import Numbers
 from hvchannel_softswitch.xdp.lower.storage import Storage
+from hvchannel_softswitch.xdp.reports import MESSAGE_WORDS, Kind
 
 NO_CUT = (1 << 32) - 1
 """The `cut` of a packet that nothing truncates."""
@@ -28,13 +31,22 @@ class Statements:
     """Writes statements. `exited` and `digest` are variables that later stages look at."""
 
     def __init__(
-        self, frame: Frame, storage: Storage, numbers: Numbers, meters: Meters, *, drop_port: int
+        self,
+        frame: Frame,
+        storage: Storage,
+        numbers: Numbers,
+        meters: Meters,
+        events: Events,
+        *,
+        drop_port: int,
     ) -> None:
         self._f = frame
         self._b = frame.b
         self._s = storage
         self._n = numbers
         self._meters = meters
+        self._events = events
+        self._messages = messages(frame.program)
         self._calculations = Calculations(frame, storage, numbers)
         self._program = frame.program
         self._drop_port = drop_port
@@ -93,6 +105,8 @@ class Statements:
             case st.MarkToDrop():
                 spec = self._program.standard["egress_spec"]
                 self.store(spec, ir.Constant(ir.IntType(spec.width), self._drop_port))
+                if self._f.layout.replication is not None:
+                    self._s.set_standard("mcast_grp", i64(0))
             case st.GenerateDigest(learn_list=name):
                 self._b.store(ir.Constant(I8, self.learn_ids[name]), self.digest)
             case st.Truncate(length=length):
@@ -134,8 +148,22 @@ class Statements:
                 self._hash(target, base, calculation, size)
             case st.Random(target=target, low=low, high=high):
                 self._random(target, low, high)
+            case st.LogMessage(values=values):
+                words = [word for value in values for word in self._message_words(value)]
+                self._events.words(Kind.MESSAGE, [i64(self._messages[statement]), *words])
+            case st.Check(condition=condition):
+                with self._f.when(self._b.not_(self._n.truth(condition)), likely=False):
+                    self._events.words(Kind.MESSAGE, [i64(self._messages[statement])])
             case _:
                 raise UnsupportedProgram(f"{_NAMES.get(type(statement), type(statement).__name__)} is used")
+
+    def _message_words(self, value: ex.Expression) -> list[ir.Value]:
+        number, width = self._n.exact(value), 64 * MESSAGE_WORDS
+        if number.width >= width:
+            raise UnsupportedProgram(f"log_msg of a number of {number.width} bits (at most {width - 1})")
+        whole = resized(self._b, number.value, width, signed=number.signed)
+        shifts = (ir.Constant(whole.type, shift) for shift in range(0, width, 64))
+        return [resized(self._b, self._b.lshr(whole, shift), 64) for shift in shifts]
 
     def store(self, target: st.LValue, value: ir.Value) -> None:
         """A number of the target's width to a field."""
@@ -243,8 +271,6 @@ class Statements:
 
 _NAMES: dict[type, str] = {
     st.AssignVarbit: "a varbit field",
-    st.LogMessage: "log_msg",
-    st.Check: "assert or assume",
     st.Clone: "clone",
     st.Resubmit: "resubmit",
     st.Recirculate: "recirculate",

@@ -14,7 +14,7 @@ from llvmlite import ir
 
 from hvchannel_softswitch.model import UnsupportedProgram
 from hvchannel_softswitch.model.headers import FieldType, Header, HeaderStack
-from hvchannel_softswitch.xdp.layout import HEADER_BYTES, HEADER_PLACE, HEADER_VALID
+from hvchannel_softswitch.xdp.layout import HEADER_BYTES, HEADER_PLACE, HEADER_VALID, header_room
 from hvchannel_softswitch.xdp.lower.frame import Frame, resized
 from hvchannel_softswitch.xdp.lower.kernel import I1, I8, I16, I32, I64, POINTER, i64
 
@@ -43,17 +43,22 @@ class Storage:
             if header.type.width % 8 or header.type.varbit is not None:
                 what = "a varbit field" if header.type.varbit else f"{header.type.width} bits, no whole bytes"
                 raise UnsupportedProgram(f"header {header.name!r} has {what}")
-            room = self._room(header.name)
+            room = self.room(header.name)
             self._f.store(i64(0), room)
             for offset in range(0, header.type.width // 8, 8):
                 self._f.store(i64(0), room, HEADER_BYTES + offset)
 
-    def _room(self, header: str) -> ir.Value:
+    def room(self, header: str) -> ir.Value:
+        """The address of a header's room in this CPU's block."""
         return self._f.at(self._f.get(self._f.cpu_block, POINTER), self._f.layout.headers[header])
+
+    def room_size(self, header: str) -> int:
+        """Bytes of that room."""
+        return header_room(self._program.headers[header])
 
     def bytes(self, header: str) -> ir.Value:
         """The address of a header's bytes."""
-        return self._f.at(self._room(header), HEADER_BYTES)
+        return self._f.at(self.room(header), HEADER_BYTES)
 
     # --- validity ---------------------------------------------------------------------------------------------------
 
@@ -66,20 +71,20 @@ class Storage:
     def flag(self, header: str) -> ir.Value:
         """The same as a 64 bit number, 0 or 1, to calculate with: eBPF has no conditional move, and each branch is one
         more for the verifier to follow."""
-        return self._f.widen(self._f.reload(self._room(header), HEADER_VALID, I8))
+        return self._f.widen(self._f.reload(self.room(header), HEADER_VALID, I8))
 
     def _set_flag(self, header: str, value: ir.Value) -> None:
-        self._f.store(resized(self._b, value, 8), self._room(header), HEADER_VALID)
+        self._f.store(resized(self._b, value, 8), self.room(header), HEADER_VALID)
 
     def place(self, header: str) -> ir.Value:
         """Its offset in the frame + 1, in 64 bits; 0 where it was not extracted."""
-        return self._f.widen(self._f.reload(self._room(header), HEADER_PLACE, I16))
+        return self._f.widen(self._f.reload(self.room(header), HEADER_PLACE, I16))
 
     def extracted(self, header: Header, pointer: ir.Value, position: ir.Value) -> None:
         """The header is at `pointer`, `position` bytes into the frame: copied, and valid from now on."""
         self.copy_bytes(self.bytes(header.name), pointer, header.type.width // 8)
         place = self._b.add(position, i64(1))
-        self._f.store(resized(self._b, place, 16), self._room(header.name), HEADER_PLACE)
+        self._f.store(resized(self._b, place, 16), self.room(header.name), HEADER_PLACE)
         self.mark_valid(header)
 
     def mark_valid(self, header: Header) -> None:

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What shows the frames of a lab's hops: packet sockets, but for the ports of vSwitches that run in the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from hvchannel_lab import network
+from hvchannel_lab.capture import Source
+from hvchannel_lab.packet_socket import PacketSocket
+from hvchannel_lab.switch_trace import SwitchTrace
+from hvchannel_lab.topology import Hop, Topology
+
+
+def sources_of(topology: Topology, hops: Iterable[Hop]) -> list[Source]:
+    """For each hop what shows its frames now. Raises OSError."""
+    wanted = {hop.name: hop for hop in hops}
+    found: list[Source] = []
+    for who in topology.whos if topology.target.traces else ():
+        ports = {port: hop for port, hop in topology.port_hops(who).items() if hop.name in wanted}
+        redirecting = set(_redirecting(ports.values()))
+        if redirecting:
+            names = {port: hop.name for port, hop in ports.items() if hop.name in redirecting}
+            found.append(SwitchTrace(topology.trace_file(who), names))
+        for name in redirecting:
+            del wanted[name]
+    return [*map(PacketSocket, wanted.values()), *found]
+
+
+def _redirecting(hops: Iterable[Hop]) -> Iterator[str]:
+    """The names of those whose interface runs an XDP program."""
+    for hop in hops:
+        with network.link(hop.namespace) as link:
+            if link.runs_xdp(hop.interface):
+                yield hop.name
