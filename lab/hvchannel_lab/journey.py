@@ -101,7 +101,7 @@ def _there(w: Witness, sent: Sent) -> None:
     w.element("1")
     delivery = w.handle.delivery(vm.vif, sent.key)
     if delivery is None:
-        raise MissingError("1", f"document {sent.key!r} of {vm.vif} in {topology.feed}")
+        raise MissingError("1", f"document {sent.key!r} of {vm.vif} in {topology.feed_at}")
     w.same("revision of the document", delivery.document.revision, sent.revision)
     w.saw("feed")
     w.shown(
