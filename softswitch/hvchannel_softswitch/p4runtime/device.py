@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Generic, Protocol
 
 from hvchannel_softswitch.engine import DigestSink, Engine, IdleSink
-from hvchannel_softswitch.model import Program
+from hvchannel_softswitch.model import Program, UnsupportedProgram
+from hvchannel_softswitch.p4runtime.errors import Code, P4RuntimeError
 from hvchannel_softswitch.switch import DataPath, E
 
 
@@ -48,7 +49,8 @@ class Device(Protocol):
         """The engine of the program that was left running, with all its entries; it is committed already."""
 
     def inject(self, frame: bytes) -> None:
-        """Runs a frame that arrives on the CPU port."""
+        """Runs a frame that arrives on the CPU port. Raises UNIMPLEMENTED where a program on the ports is as much as
+        the kernel takes."""
 
     def subscribe(self, sinks: Sinks) -> None:
         """From now on these are told."""
@@ -90,7 +92,10 @@ class SwitchDevice(Generic[E]):
     def inject(self, frame: bytes) -> None:
         """See Device."""
         assert self._switch.cpu_port is not None
-        self._switch.inject(self._switch.cpu_port, frame)
+        try:
+            self._switch.inject(self._switch.cpu_port, frame)
+        except UnsupportedProgram as error:
+            raise P4RuntimeError(Code.UNIMPLEMENTED, f"a packet-out cannot be run: {error}") from error
 
     def subscribe(self, sinks: Sinks) -> None:
         """See Device."""

@@ -17,7 +17,7 @@ import structlog
 from hvchannel_softswitch import bpf
 from hvchannel_softswitch.bpf import XdpMode
 from hvchannel_softswitch.engine import EntryKey, IdleSink
-from hvchannel_softswitch.model import Program
+from hvchannel_softswitch.model import Program, UnsupportedProgram
 from hvchannel_softswitch.switch import DROP_PORT, SWEEP_SECONDS
 from hvchannel_softswitch.trace import Tracer
 from hvchannel_softswitch.xdp.compiled import ARENA, EVENTS, SETS, Left, PortMaps
@@ -69,6 +69,7 @@ class XdpSwitch:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._config = b""
+        self._is_traced = False
         self._generic: list[int] = []
 
     @property
@@ -147,12 +148,12 @@ class XdpSwitch:
         )
 
     def _run(self, engine: CompiledEngine) -> None:
-        build = engine.compiled.build(trace=self._is_watched)
+        build = self._build(engine)
         if self._pinned is not None:
             keep(
                 self._pinned.directory,
                 build.info.id,
-                Kept(self._config, self.drop_port, self.cpu_port, self._is_watched),
+                Kept(self._config, self.drop_port, self.cpu_port, self._is_traced),
             )
         self._lead(engine)
         try:
@@ -164,12 +165,25 @@ class XdpSwitch:
         if self._pinned is not None:
             forget_others(self._pinned.directory, build.info.id)
 
+    def _build(self, engine: CompiledEngine) -> bpf.Program:
+        """The build for the ports. One that traces is larger, and may be too much where the other is not."""
+        self._is_traced = False
+        if self._is_watched:
+            try:
+                build = engine.compiled.build(trace=True)
+            except UnsupportedProgram as error:
+                log.warning("this program's packets are not traced", reason=str(error))
+            else:
+                self._is_traced = True
+                return build
+        return engine.compiled.build()
+
     def _lead(self, engine: CompiledEngine) -> None:
         """The engine's replicas go where the ports are, now and from now on."""
 
         def connect() -> None:
             devices = self._ports.devices
-            engine.connect(devices, trace=self._is_watched)
+            engine.connect(devices, trace=self._is_traced)
             generic = [number for number in devices if self._ports.mode(number) is not XdpMode.NATIVE]
             if engine.multicasts and generic != self._generic:
                 self._generic = generic
