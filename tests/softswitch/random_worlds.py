@@ -98,16 +98,15 @@ class World:
         if self.defaults and choose.byte() % 2:
             table = choose.one(self.defaults)
             both.both("set_default_action", table.name, call_of(choose, table))
-        for _ in range(8):
-            self._group(choose, both)
+        if multicasts(self.program):
+            for group in (1, *(number(choose, 16) for _ in range(6))):
+                both.both("set_multicast_group", max(group, 1), _replicas(choose))
         both.flush()
 
     def _group(self, choose: Choices, both: Pair) -> None:
-        """A multicast group that was not there, or another one, or none."""
         if multicasts(self.program):
-            ports = {choose.one(PORTS): number(choose, 16) for _ in range(choose.byte() % 5)}
-            replicas = tuple(Replica(port, instance) for port, instance in ports.items())
-            both.both("set_multicast_group", max(number(choose, 16), 1), replicas or None)
+            replicas = None if choose.byte() % 4 == 0 else _replicas(choose)
+            both.both("set_multicast_group", max(number(choose, 16), 1), replicas)
 
     @staticmethod
     def _meter(choose: Choices, table: Table) -> MeterConfig | None:
@@ -189,6 +188,12 @@ class World:
         elif kind == 2:
             made += bytes(choose.number(2) % (9000 - len(made)))
         return choose.one(PORTS), made
+
+
+def _replicas(choose: Choices) -> tuple[Replica, ...]:
+    """On different ports: the kernel takes no others."""
+    instances = {choose.one(PORTS): number(choose, 16) for _ in range(1 + choose.byte() % 4)}
+    return tuple(Replica(port, instance) for port, instance in instances.items())
 
 
 def _count(choose: Choices) -> CounterData:
