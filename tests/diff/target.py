@@ -32,8 +32,8 @@ from hvchannel_control.entries import Entry
 from hvchannel_control.p4entries import encode_all
 from hvchannel_control.reconcile import Operation, Update
 from hvchannel_lab import bmv2, network, offload
-from hvchannel_lab.capture import with_tag
 from hvchannel_lab.namespaces import command_in, inside
+from hvchannel_lab.packet_socket import with_tag
 
 from ..traffic.worlds import CPU_PORT
 

@@ -25,13 +25,13 @@ from hvchannel_softswitch.model import MatchKind, Program, Table, TableKey
 from hvchannel_softswitch.model import expressions as ex
 from hvchannel_softswitch.model import statements as st
 from hvchannel_softswitch.model.program import Case, ParseState
-from hvchannel_softswitch.xdp.replication import multicasts
 
 from ..traffic.frames import Choices
 from .engine_pair import Pair
 
 MOST_STATES = 30
 PORTS = (0, 1, 2, 3, 255, 510)
+GROUPS = (1, 2, 3, 0x7FFF, 0xFFFF)
 
 
 def number(choose: Choices, width: int) -> int:
@@ -98,15 +98,15 @@ class World:
         if self.defaults and choose.byte() % 2:
             table = choose.one(self.defaults)
             both.both("set_default_action", table.name, call_of(choose, table))
-        if multicasts(self.program):
-            for group in (1, *(number(choose, 16) for _ in range(6))):
-                both.both("set_multicast_group", max(group, 1), _replicas(choose))
+        for group in GROUPS:
+            self._group(group, choose, both)
         both.flush()
 
-    def _group(self, choose: Choices, both: Pair) -> None:
-        if multicasts(self.program):
-            replicas = None if choose.byte() % 4 == 0 else _replicas(choose)
-            both.both("set_multicast_group", max(number(choose, 16), 1), replicas)
+    def _group(self, group: int, choose: Choices, both: Pair) -> None:
+        if "mcast_grp" in both.program.standard:
+            ports = [port for port in PORTS if choose.byte() % 2]
+            replicas = tuple(Replica(port, number(choose, 12)) for port in ports)
+            both.both("set_multicast_group", group, replicas if choose.byte() % 8 else None)
 
     @staticmethod
     def _meter(choose: Choices, table: Table) -> MeterConfig | None:
@@ -114,15 +114,7 @@ class World:
 
     def change(self, choose: Choices, both: Pair) -> None:
         """Something that a controller does between frames."""
-        deeds = [
-            self._clock,
-            self._cells,
-            self._default,
-            self._entry,
-            self._entry,
-            self._resources,
-            self._group,
-        ]
+        deeds = [self._clock, self._cells, self._default, self._entry, self._entry, self._resources]
         choose.one(deeds)(choose, both)
         both.flush()
 
@@ -145,6 +137,7 @@ class World:
                 both.both("write_meter", meter.name, choose.byte() % meter.size, what)
 
     def _default(self, choose: Choices, both: Pair) -> None:
+        self._group(choose.one(GROUPS), choose, both)
         if self.defaults:
             table = choose.one(self.defaults)
             call = None if choose.byte() % 3 == 0 else call_of(choose, table)
@@ -188,12 +181,6 @@ class World:
         elif kind == 2:
             made += bytes(choose.number(2) % (9000 - len(made)))
         return choose.one(PORTS), made
-
-
-def _replicas(choose: Choices) -> tuple[Replica, ...]:
-    """On different ports: the kernel takes no others."""
-    instances = {choose.one(PORTS): number(choose, 16) for _ in range(1 + choose.byte() % 4)}
-    return tuple(Replica(port, instance) for port, instance in instances.items())
 
 
 def _count(choose: Choices) -> CounterData:
