@@ -7,6 +7,7 @@ SHELL := /bin/bash
 VMS    ?= 2
 NAME   ?= lab
 TARGET ?= softswitch
+FEED   ?= sqlite
 ENGINE ?= auto
 FRAMES ?= 100000
 TEST   ?=
@@ -25,7 +26,7 @@ PIP      := install --quiet --disable-pip-version-check --require-hashes
 
 .PHONY: help
 help: ## this list
-	@echo "make run      a hypervisor and two VMs: the journey of a document, hop by hop (VMS=8, TARGET=bmv2)"
+	@echo "make run      a hypervisor and two VMs: the journey of a document, hop by hop (VMS=8, ENGINE=interpreter, TARGET=bmv2, FEED=nats)"
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14 | sed 's/^/make /'
 
 # --- what everything stands on ---------------------------------------------------------------------------------------
@@ -58,14 +59,14 @@ $(PTF_READY): requirements/ptf.txt | debian
 
 .PHONY: run
 run: $(READY)
-	@$(BIN)/hvchannel run --name $(NAME) --vms $(VMS) --target $(TARGET) --engine $(ENGINE)
+	@$(BIN)/hvchannel run --name $(NAME) --vms $(VMS) --target $(TARGET) --engine $(ENGINE) --feed $(FEED)
 
 .PHONY: up
 up: $(READY) ## the same lab, and it stays up until Ctrl-C
-	@$(BIN)/hvchannel up --name $(NAME) --vms $(VMS) --target $(TARGET) --engine $(ENGINE)
+	@$(BIN)/hvchannel up --name $(NAME) --vms $(VMS) --target $(TARGET) --engine $(ENGINE) --feed $(FEED)
 
 .PHONY: down
-down: $(READY) ## stop the lab, and remove what a killed one left behind
+down: $(READY) ## stop the lab, and remove what a killed one left, in the kernel too
 	@$(BIN)/hvchannel down --name $(NAME)
 
 .PHONY: shell

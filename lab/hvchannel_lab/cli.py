@@ -14,11 +14,12 @@ from typing import Annotated
 import typer
 
 from hvchannel_lab import registry
-from hvchannel_lab.targets import Engine, Target
+from hvchannel_lab.targets import Engine, FeedEngine, Target
 
 _CONTROL, _FEED, _LAB = "HVCHANNEL_CONTROL", "HVCHANNEL_FEED", "HVCHANNEL_LAB"
 _STATE_ROOT = Path("state")
 _DOWN_WITHIN = 60.0  # seconds
+_FEED_VERBS = ("put", "get", "delete", "wait", "history", "watch", "import", "vms", "reports")
 _OWN_VERBS = ("run", "up", "down", "journey", "restart", "shell-env")
 
 
@@ -56,6 +57,10 @@ EngineOption = Annotated[
         "or the kernel if it can (auto).",
     ),
 ]
+FeedOption = Annotated[
+    FeedEngine,
+    typer.Option("--feed", help="Where documents come from. nats: the lab runs a nats-server of its own."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, progress on stderr.")]
 
 
@@ -78,7 +83,13 @@ def _find_the_lab(
         _no_lab.append(str(error))  # no failure: a socket or a feed may be given by option
         return
     os.environ.setdefault(_CONTROL, str(state / "host" / "control.sock"))
-    os.environ.setdefault(_FEED, str(state / "feed.db"))
+    from hvchannel_lab import lab_feed  # noqa: PLC0415
+
+    feed = lab_feed.location(state)
+    # a feed that an option names is elsewhere, and to be reached from where we are
+    named = any(word == "--feed" or word.startswith("--feed=") for word in sys.argv)
+    if os.environ.setdefault(_FEED, feed) == feed and not named and context.invoked_subcommand in _FEED_VERBS:
+        lab_feed.go_where_it_is(state)
 
 
 @app.command(epilog="Example: hvchannel run --vms 8 --once --json | jq '.[0].there[4].found'")
@@ -88,6 +99,7 @@ def run(
     state: StateOption = None,
     target: TargetOption = Target.SOFTSWITCH,
     engine: EngineOption = Engine.AUTO,
+    feed_engine: FeedOption = FeedEngine.SQLITE,
     once: Annotated[bool, typer.Option("--once", help="End after the journey, on a terminal too.")] = False,
     keep: KeepOption = False,
     as_json: JsonOption = False,
@@ -112,6 +124,7 @@ def run(
                 as_json=as_json,
                 target=target,
                 engine=engine,
+                feed_engine=feed_engine,
             )
         )
     )
@@ -124,6 +137,7 @@ def up(
     state: StateOption = None,
     target: TargetOption = Target.SOFTSWITCH,
     engine: EngineOption = Engine.AUTO,
+    feed_engine: FeedOption = FeedEngine.SQLITE,
     keep: KeepOption = False,
     trace_limit: Annotated[
         int | None,
@@ -146,6 +160,7 @@ def up(
                 trace_limit=trace_limit,
                 target=target,
                 engine=engine,
+                feed_engine=feed_engine,
             )
         )
     )
@@ -197,7 +212,9 @@ def shell_env(name: NameOption = registry.DEFAULT_LAB) -> None:
         _fail(str(error))
     typer.echo(f"export {_LAB}={shlex.quote(name)}")
     typer.echo(f"export {_CONTROL}={shlex.quote(str(state / 'host' / 'control.sock'))}")
-    typer.echo(f"export {_FEED}={shlex.quote(str(state / 'feed.db'))}")
+    from hvchannel_lab import lab_feed  # noqa: PLC0415
+
+    typer.echo(f"export {_FEED}={shlex.quote(lab_feed.location(state))}")
 
 
 def _end_lab(name: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from hvchannel_lab.accounts import Account
 from hvchannel_lab.capture import Capture, CaptureTimeoutError, Frame
-from hvchannel_lab.frames import Decoded, decode
+from hvchannel_lab.frames import Decoded, carries, decode
 from hvchannel_lab.handle import Handle
 from hvchannel_lab.tables import Entry
 from hvchannel_lab.traces import Lookup, Record
@@ -94,6 +94,20 @@ class Witness:
             raise MissingError(self._number, str(error)) from None
         self.saw(f"frame {way} {hop}" + (", as the vSwitch's own trace tells" if found.traced else ""))
         return found, decode(found.data)
+
+    def arrival(self, hop: str, sent: bytes) -> Decoded:
+        """The frame that a vSwitch sent, as it came to a daemon's interface. Raises MissingError.
+
+        The kernel there may have merged it with its neighbours in the connection, once it had found its checksums right
+        (GRO, without which a veth takes nothing that XDP sends).
+        """
+        self.require(decode(sent).checksums_right, f"right checksums in the frame for {hop}")
+        frame, header = self.frame(
+            hop, False, lambda frame: carries(frame.data, sent), "the frame that left the vSwitch"
+        )
+        if frame.data != sent:
+            self.saw(f"there merged with its neighbours into {len(frame.data)} bytes")
+        return header
 
     def record(self, who: str, frame: bytes) -> Record:
         """What the vSwitch did with a frame, by its bytes. Raises MissingError."""

@@ -21,6 +21,7 @@ class Decoded:
     protocol: str | None  # "tcp", "udp", "arp", "ip"
     src_port: int | None
     dst_port: int | None
+    sequence: int | None  # TCP's
     payload: bytes
     checksums_right: bool  # IPv4 header, TCP, UDP: those it has
 
@@ -51,9 +52,26 @@ def decode(data: bytes) -> Decoded:
         protocol="tcp" if tcp else "udp" if udp else "arp" if arp else "ip" if ip else None,
         src_port=transport.sport if transport else None,
         dst_port=transport.dport if transport else None,
+        sequence=tcp.seq if tcp else None,
         payload=_payload(ip, transport),
         checksums_right=_checksums_right(packet),
     )
+
+
+def carries(data: bytes, frame: bytes) -> bool:
+    """Whether `data` is that frame, or what the receiving kernel made of it and others of its TCP connection (GRO)."""
+    if data == frame:
+        return True
+    whole, part = decode(data), decode(frame)
+    if whole.sequence is None or part.sequence is None or not part.payload or _ends(whole) != _ends(part):
+        return False
+    offset = (part.sequence - whole.sequence) % (1 << 32)
+    return whole.payload[offset : offset + len(part.payload)] == part.payload
+
+
+def _ends(header: Decoded) -> tuple[object, ...]:
+    macs = header.src_mac, header.dst_mac, header.vlan
+    return *macs, header.src_ip, header.dst_ip, header.src_port, header.dst_port
 
 
 def _payload(ip: IP | None, transport: TCP | UDP | None) -> bytes:

@@ -22,10 +22,9 @@ import grpc
 from hvchannel_control.api import control_pb2 as control
 from hvchannel_control.api import control_pb2_grpc
 from hvchannel_daemons.feed.interface import Delivery, Feed, Session, StoredReport
-from hvchannel_daemons.feed.sqlite import SqliteFeed
 from hvchannel_daemons.guestd.client import GuestClient
 
-from hvchannel_lab import registry, traces
+from hvchannel_lab import lab_feed, registry, traces
 from hvchannel_lab.capture import Capture
 from hvchannel_lab.capture_sources import sources_of
 from hvchannel_lab.installation import program_path
@@ -34,7 +33,6 @@ from hvchannel_lab.registry import Process
 from hvchannel_lab.supervisor import PROCESSES_FILE
 from hvchannel_lab.tables import Entry, SwitchReader
 from hvchannel_lab.targets import Target
-from hvchannel_lab.threads import in_thread
 from hvchannel_lab.topology import Topology, TopologyError, Vm
 
 T = TypeVar("T")
@@ -120,15 +118,7 @@ class Handle:
             return client.get(key)[1]
 
     def _with_feed(self, use: Callable[[Feed], Coroutine[Any, Any, T]]) -> T:
-        async def opened() -> T:
-            feed = await SqliteFeed.open(self.topology.feed)
-            try:
-                return await use(feed)
-            finally:
-                await feed.close()
-
-        # The caller may have an event loop of its own.
-        return in_thread(lambda: asyncio.run(opened())).result()
+        return lab_feed.ask(self.topology, use).result()
 
     # Controllers and vSwitches
 

@@ -21,7 +21,7 @@ from hvchannel_lab.registry import LabRunsError, NoSuchLabError
 from hvchannel_lab.running_lab import BringUpError, RunningLab
 from hvchannel_lab.supervisor import StartError
 from hvchannel_lab.tables import SwitchReadError
-from hvchannel_lab.targets import Engine, Target
+from hvchannel_lab.targets import Engine, FeedEngine, Target
 from hvchannel_lab.threads import in_thread
 from hvchannel_lab.topology import DEFAULT_TRACE_LIMIT, Topology, TopologyError, plan
 
@@ -54,6 +54,7 @@ class Options:
     trace_limit: int | None = None
     target: Target = Target.SOFTSWITCH
     engine: Engine = Engine.AUTO
+    feed_engine: FeedEngine = FeedEngine.SQLITE
 
 
 class _Progress:
@@ -98,6 +99,7 @@ def serve(options: Options) -> int:
             trace_limit=options.trace_limit or DEFAULT_TRACE_LIMIT,
             target=options.target,
             engine=options.engine,
+            feed_engine=options.feed_engine,
         )
         return asyncio.run(_serve(options, topology, errors, progress))
     except _FAILURES as error:

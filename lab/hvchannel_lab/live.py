@@ -12,17 +12,18 @@ from typing import Any
 import grpc
 from hvchannel_control.api import control_pb2 as control
 from hvchannel_control.api import control_pb2_grpc
-from hvchannel_daemons.feed.interface import FeedError, Session, SessionState
-from hvchannel_daemons.feed.sqlite import SqliteFeed
+from hvchannel_daemons.feed.interface import Feed, FeedError, Session, SessionState
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from hvchannel_lab import lab_feed
 from hvchannel_lab.supervisor import Child, State, Supervisor
 from hvchannel_lab.topology import Topology
 
 _REFRESH = 1.0  # seconds
+_FEED_SECONDS = 5.0
 _GOOD, _BAD = "green", "bold red"
 
 
@@ -43,19 +44,15 @@ class Watcher:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         self._channels: dict[str, grpc.aio.Channel] = {}
-        self._feed: SqliteFeed | None = None
         self.snapshot = Snapshot()
 
     async def __aenter__(self) -> Watcher:
-        self._feed = await SqliteFeed.open(self._topology.feed)
         for who in self._topology.whos:
             self._channels[who] = grpc.aio.insecure_channel(f"unix:{self._topology.control_socket(who)}")
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.gather(*(channel.close() for channel in self._channels.values()))
-        if self._feed:
-            await self._feed.close()
 
     async def refresh(self) -> Snapshot:
         """Asks all of them at once; one that fails is in `silent`."""
@@ -64,14 +61,17 @@ class Watcher:
         return self.snapshot
 
     async def _ask_feed(self) -> None:
-        assert self._feed
-        try:
-            self.snapshot.sessions = await self._feed.sessions()
+        async def look(feed: Feed) -> None:
+            self.snapshot.sessions = await feed.sessions()
             for vm in self._topology.vms:
-                deliveries = await self._feed.deliveries(vm.vif)
+                deliveries = await feed.deliveries(vm.vif)
                 settled = sum(delivery.settled for delivery in deliveries)
                 self.snapshot.documents[vm.vif] = settled, len(deliveries)
-        except FeedError:
+
+        try:
+            async with asyncio.timeout(_FEED_SECONDS):
+                await asyncio.wrap_future(lab_feed.ask(self._topology, look))
+        except (FeedError, OSError):  # OSError: TimeoutError among others
             self.snapshot.silent.add("feed")
 
     async def _ask_controller(self, who: str) -> None:

@@ -3,18 +3,19 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
 from hvchannel_lab import bmv2
 from hvchannel_lab.installation import program_path
 from hvchannel_lab.supervisor import Program
-from hvchannel_lab.targets import Target
-from hvchannel_lab.topology import Topology, Vm
+from hvchannel_lab.targets import FeedEngine, Target
+from hvchannel_lab.topology import NATS_PORT, Topology, Vm
 
 DEVICE_ID = 1
 # Stages of the stop: those who use a service go before those who give it.
-_SWITCH, _CONTROLLER, _DAEMON, _WORKLOAD = range(4)
+_FEED, _SWITCH, _CONTROLLER, _DAEMON, _WORKLOAD = range(5)
 
 
 def write_configuration(topology: Topology) -> None:
@@ -33,14 +34,30 @@ def host_programs(topology: Topology) -> list[Program]:
     hostd = (
         program_path("hostd"),
         *("--control", str(topology.control_socket("host"))),
-        *("--feed", str(topology.feed)),
+        *("--feed", topology.feed_at),
         *("--source", str(hypervisor.address.ip)),
     )
     return [
+        *feed_programs(topology),
         _switch(topology, "host", hypervisor.namespace),
         _controller(topology, "host", hypervisor.namespace, "host"),
         Program("host", "hostd", hypervisor.namespace, hostd, _log(topology, "host", "hostd"), _DAEMON),
     ]
+
+
+def feed_programs(topology: Topology) -> list[Program]:
+    """What runs the feed, when that is no file. Raises FileNotFoundError."""
+    if topology.feed_engine is not FeedEngine.NATS:
+        return []
+    server = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin")
+    if server is None:
+        raise FileNotFoundError("program 'nats-server': not on PATH; apt-get install nats-server")
+    argv = (
+        *(server, "--addr", "127.0.0.1", "--port", str(NATS_PORT)),
+        *("--jetstream", "--store_dir", str(topology.folder("host") / "nats")),
+    )
+    namespace = topology.hypervisor.namespace
+    return [Program("host", "nats", namespace, argv, _log(topology, "host", "nats"), _FEED)]
 
 
 def vm_programs(topology: Topology, vm: Vm) -> list[Program]:

@@ -13,10 +13,9 @@ import grpc
 import structlog
 from hvchannel_control.api import control_pb2 as control
 from hvchannel_control.api import control_pb2_grpc
-from hvchannel_daemons.feed.interface import SessionState
-from hvchannel_daemons.feed.sqlite import SqliteFeed
+from hvchannel_daemons.feed.interface import Feed, Session, SessionState
 
-from hvchannel_lab import network, pinned, processes, registry, state_directory
+from hvchannel_lab import lab_feed, network, pinned, processes, registry, state_directory
 from hvchannel_lab.supervisor import PROCESSES_FILE, Child, Policy, Supervisor
 from hvchannel_lab.topology import Topology
 from hvchannel_lab.vm import NamespaceVm, VirtualMachine
@@ -126,28 +125,29 @@ class RunningLab:
 
     async def _reached(self) -> None:
         """Waits for a ready session with every VM. Raises BringUpError."""
-        feed = await SqliteFeed.open(self.topology.feed)
         deadline = time.monotonic() + _REACHED_WITHIN
-        try:
+
+        async def missing(feed: Feed) -> tuple[list[str], dict[str, Session]]:
+            """Looks until all are there or the time is over."""
             while True:
                 sessions = await feed.sessions()
-                missing = [
+                away = [
                     vm.vif
                     for vm in self.topology.vms
                     if vm.vif not in sessions or sessions[vm.vif].state is not SessionState.READY
                 ]
-                if not missing:
-                    return
-                if time.monotonic() > deadline:
-                    said = sessions.get(missing[0])
-                    state = f"{said.state}: {said.reason}" if said else "hostd does not know it"
-                    raise BringUpError(
-                        f"{_count(len(missing), 'VM')} of {len(self.topology.vms)} not reached within "
-                        f"{_REACHED_WITHIN:g} s; {missing[0]} ({state}){await self._out_of_sync(missing[0])}"
-                    )
+                if not away or time.monotonic() > deadline:
+                    return away, sessions
                 await asyncio.sleep(_POLL)
-        finally:
-            await feed.close()
+
+        away, sessions = await asyncio.wrap_future(lab_feed.ask(self.topology, missing))
+        if away:
+            said = sessions.get(away[0])
+            state = f"{said.state}: {said.reason}" if said else "hostd does not know it"
+            raise BringUpError(
+                f"{_count(len(away), 'VM')} of {len(self.topology.vms)} not reached within "
+                f"{_REACHED_WITHIN:g} s; {away[0]} ({state}){await self._out_of_sync(away[0])}"
+            )
 
     async def _out_of_sync(self, vif: str) -> str:
         """What the controllers on the way to a VM say of their vSwitches, if that is not good."""

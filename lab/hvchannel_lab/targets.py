@@ -18,6 +18,13 @@ class Target(StrEnum):
         return self is Target.SOFTSWITCH
 
 
+class FeedEngine(StrEnum):
+    """Where the documents of a lab come from."""
+
+    SQLITE = "sqlite"  # a file in the lab's directory
+    NATS = "nats"  # a nats-server of the lab's own, on the loopback of its hypervisor's namespace
+
+
 class Engine(StrEnum):
     """What softswitch runs programs on; its own option."""
 

@@ -13,11 +13,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from hvchannel_lab.targets import Engine, Target
+from hvchannel_lab.targets import Engine, FeedEngine, Target
 
 TOPOLOGY_FILE = "topology.json"
 MAX_VMS = 64
 DEFAULT_TRACE_LIMIT = 4000
+NATS_PORT = 4222  # of the lab's own nats-server; the namespace is the lab's, so labs do not clash
 _NAMESPACE = re.compile(r"hvc-(?P<lab>.+)-(?P<who>hv|vm[0-9]+)")
 _LAB_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
 _LONGEST_SOCKET = "vm64/guestd.sock"
@@ -92,6 +93,7 @@ class Topology(_Model):
     state: Path
     target: Target = Target.SOFTSWITCH
     engine: Engine = Engine.AUTO  # of softswitch
+    feed_engine: FeedEngine = FeedEngine.SQLITE
     mtu: Annotated[int, Field(ge=576, le=3400)] = 1500
     trace_limit: Annotated[int, Field(ge=1)] = DEFAULT_TRACE_LIMIT  # packets a vSwitch's trace holds
     channel: Channel = Channel()
@@ -178,6 +180,13 @@ class Topology(_Model):
         return self.folder(who) / "trace.jsonl"
 
     @property
+    def feed_at(self) -> str:
+        """The feed as hostd is told it. That of NATS is reached from the hypervisor's namespace only."""
+        if self.feed_engine is FeedEngine.NATS:
+            return f"nats://127.0.0.1:{NATS_PORT}/{self.name}"
+        return str(self.feed)
+
+    @property
     def feed(self) -> Path:
         """The embedded feed: what the network control plane has for the VMs, and what came back."""
         return self.state / "feed.db"
@@ -202,6 +211,7 @@ def plan(
     trace_limit: int = DEFAULT_TRACE_LIMIT,
     target: Target = Target.SOFTSWITCH,
     engine: Engine = Engine.AUTO,
+    feed_engine: FeedEngine = FeedEngine.SQLITE,
 ) -> Topology:
     """The lab of that name with so many VMs. Nothing is created. Raises TopologyError."""
     if not _LAB_NAME.fullmatch(name):
@@ -224,6 +234,7 @@ def plan(
         state=state,
         target=target,
         engine=engine,
+        feed_engine=feed_engine,
         trace_limit=trace_limit,
         channel=channel or Channel(),
         hypervisor=Hypervisor(namespace=f"hvc-{name}-hv"),

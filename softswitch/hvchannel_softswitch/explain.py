@@ -17,7 +17,8 @@ from hvchannel_softswitch.xdp.codegen import STACK_BYTES
 from hvchannel_softswitch.xdp.compiled import CompiledProgram, PortMaps
 from hvchannel_softswitch.xdp.explanation import Explanation, MapFacts, TableFacts, explain
 from hvchannel_softswitch.xdp.ingress import PORTS, Ingress
-from hvchannel_softswitch.xdp.lower import Build
+from hvchannel_softswitch.xdp.lower import Build, Role
+from hvchannel_softswitch.xdp.replication import multicasts
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -37,6 +38,9 @@ def softswitch_explain(
         bool, typer.Option("--probe", help="The build that runs single frames (PacketOut, tests).")
     ] = False,
     trace: Annotated[bool, typer.Option("--trace", help="The build that traces each packet.")] = False,
+    replica: Annotated[
+        bool, typer.Option("--replica", help="Of a program that multicasts, the build that makes a replica.")
+    ] = False,
     drop_port: Annotated[int, typer.Option(min=1, help="As of the switch.")] = DEFAULT_DROP_PORT,
     cpu_port: Annotated[int | None, typer.Option(min=1, help="As of the switch.")] = None,
     verify: Annotated[
@@ -46,9 +50,12 @@ def softswitch_explain(
 ) -> None:
     """See `help` above."""
     logs.configure(logs.LogLevel.ERROR)
-    build = Build(drop_port, cpu_port, probe=probe, trace=trace)
+    role = Role.REPLICA if replica else Role.WHOLE
+    build = Build(drop_port, cpu_port, probe=probe, trace=trace, role=role)
     try:
         loaded = model.load(program.read_bytes())
+        if replica and not multicasts(loaded):
+            raise typer.BadParameter(f"--replica: {program} does not multicast")
         explanation = explain(loaded, build, bpf.possible_cpus())
         if verify:
             _verify(loaded, build)
@@ -79,7 +86,7 @@ def _verify(program: model.Program, build: Build) -> None:
         cpu_port=build.cpu_port,
     )
     try:
-        compiled.build(probe=build.probe, trace=build.trace)
+        compiled.build(probe=build.probe, trace=build.trace, role=build.role)
     finally:
         compiled.close()
         ingress.close()
@@ -88,6 +95,8 @@ def _verify(program: model.Program, build: Build) -> None:
 
 def _text(program: Path, build: Build, found: Explanation, *, verified: bool) -> Iterator[str]:
     kind = "single frames" if build.probe else "ports"
+    if build.role is Role.REPLICA:
+        kind = f"replicas of {kind}" if build.probe else "replicas"
     yield f"{program}, the build for {kind}{' that traces' if build.trace else ''}"
     yield (
         f"  {found.instructions} instructions, {found.stack} of {STACK_BYTES} bytes of stack"

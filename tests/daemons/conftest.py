@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +22,13 @@ import pytest
 from hvchannel_control.api import control_pb2, control_pb2_grpc
 from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.channel import channel_pb2_grpc, transport
-from hvchannel_daemons.feed import SqliteFeed
+from hvchannel_daemons.feed import Feed, open_feed
 from hvchannel_daemons.guestd import daemon as guestd_daemon
 from hvchannel_daemons.guestd.listening import endpoint
 from hvchannel_daemons.hostd import daemon as hostd_daemon
 from hvchannel_daemons.hostd.session import Settings
+
+from tests.daemons import nats_servers
 
 PATIENCE = 30.0
 
@@ -35,6 +38,21 @@ async def eventually(condition: Callable[[], Awaitable[object]], what: str) -> N
     while not await condition():
         assert time.monotonic() < deadline, f"not within {PATIENCE:g} s: {what}"
         await asyncio.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[nats_servers.NatsServer]:
+    """One real server for all tests that do not harm it."""
+    if nats_servers.PROGRAM is None:
+        pytest.skip(nats_servers.MISSING)
+    with nats_servers.running(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+@pytest.fixture
+def nats_feed(nats_server: nats_servers.NatsServer) -> str:
+    """The URL of a feed of the test's own."""
+    return f"{nats_server.url}/{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture
@@ -106,18 +124,22 @@ async def control(short_dir: Path) -> AsyncIterator[FakeControl]:
 
 
 @pytest.fixture
-async def feed(short_dir: Path) -> AsyncIterator[SqliteFeed]:
-    opened = await SqliteFeed.open(short_dir / "feed.db")
+def feed_at(short_dir: Path) -> str:
+    """Where hostd and `feed` find the feed; a module whose tests shall run on NATS too overrides it."""
+    return str(short_dir / "feed.db")
+
+
+@pytest.fixture
+async def feed(feed_at: str) -> AsyncIterator[Feed]:
+    opened = await open_feed(feed_at)
     yield opened
     await opened.close()
 
 
 @contextlib.asynccontextmanager
-async def running_hostd(directory: Path, port: int, **settings) -> AsyncIterator[None]:
-    """hostd inside the test, on control.sock and feed.db of the directory."""
-    options = hostd_daemon.Options(
-        directory / "control.sock", str(directory / "feed.db"), port, None, Settings(**settings)
-    )
+async def running_hostd(feed_at: str, directory: Path, port: int, **settings) -> AsyncIterator[None]:
+    """hostd inside the test, on control.sock of the directory."""
+    options = hostd_daemon.Options(directory / "control.sock", feed_at, port, None, Settings(**settings))
     stop = asyncio.Event()
     task = asyncio.create_task(hostd_daemon.run(options, stop))
     try:
@@ -182,6 +204,7 @@ class Process:
 class Processes:
     directory: Path
     port: int
+    feed: str
     started: list[Process] = field(default_factory=list)
 
     def guestd(self, name: str, address: str) -> Process:
@@ -196,7 +219,7 @@ class Processes:
     def hostd(self) -> Process:
         return self._start(
             f"hvchannel_daemons.hostd.main --control {self.directory}/control.sock "
-            f"--feed {self.directory}/feed.db --port {self.port} --heartbeat 0.3".split(),
+            f"--feed {self.feed} --port {self.port} --heartbeat 0.3".split(),
             self.directory / "hostd.log",
         )
 
@@ -208,8 +231,8 @@ class Processes:
 
 
 @pytest.fixture
-def processes(short_dir: Path, port: int) -> Iterator[Processes]:
-    started = Processes(short_dir, port)
+def processes(short_dir: Path, port: int, feed_at: str) -> Iterator[Processes]:
+    started = Processes(short_dir, port, feed_at)
     yield started
     for process in started.started:
         with contextlib.suppress(ProcessLookupError):
@@ -273,14 +296,17 @@ async def raw_host(address: str) -> AsyncIterator[RawHost]:
 class Rig:
     """What tests take from here: with importlib as import mode a test cannot import its conftest."""
 
+    feed_at: str
     eventually = staticmethod(eventually)
-    hostd = staticmethod(running_hostd)
     guestd = staticmethod(running_guestd)
     control = staticmethod(serving_control)
     raw_host = staticmethod(raw_host)
     new_control = FakeControl
 
+    def hostd(self, directory: Path, port: int, **settings) -> contextlib.AbstractAsyncContextManager[None]:
+        return running_hostd(self.feed_at, directory, port, **settings)
+
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
+def rig(feed_at: str) -> Rig:
+    return Rig(feed_at)

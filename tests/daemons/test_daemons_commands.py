@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 from hvchannel_daemons.commands import register
-from hvchannel_daemons.feed import Ack, Outcome, Report, Session, SessionState, SqliteFeed
+from hvchannel_daemons.feed import Ack, Feed, Outcome, Report, Session, SessionState, open_feed
 from typer.testing import CliRunner, Result
 
 app = typer.Typer()
@@ -16,26 +16,27 @@ register(app)
 
 
 class Cli:
-    def __init__(self, feed: Path) -> None:
+    def __init__(self, feed: str) -> None:
         self.feed = feed
 
     def __call__(self, *arguments: str, stdin: bytes | None = None) -> Result:
-        return CliRunner().invoke(app, [*arguments, "--feed", str(self.feed)], input=stdin)
+        return CliRunner().invoke(app, [*arguments, "--feed", self.feed], input=stdin)
 
     def fill(self, work) -> None:
         """Does hostd's part."""
 
         async def opened() -> None:
-            feed = await SqliteFeed.open(self.feed)
+            feed = await open_feed(self.feed)
             await work(feed)
             await feed.close()
 
         asyncio.run(opened())
 
 
-@pytest.fixture
-def cli(tmp_path: Path) -> Cli:
-    return Cli(tmp_path / "feed.db")
+@pytest.fixture(params=["sqlite", "nats"])
+def cli(request: pytest.FixtureRequest, tmp_path: Path) -> Cli:
+    sqlite = request.param == "sqlite"
+    return Cli(str(tmp_path / "feed.db") if sqlite else request.getfixturevalue("nats_feed"))
 
 
 def test_put_and_get(cli: Cli, tmp_path: Path) -> None:
@@ -58,6 +59,65 @@ def test_delete(cli: Cli) -> None:
     assert (again.exit_code, again.stderr) == (1, "hvchannel: VIF vm1 has no document a\n")
     assert cli("get", "vm1", "a").exit_code == 1
     assert json.loads(cli("get", "vm1", "a", "--json").stdout)["deleted"] is True
+
+
+def test_history(cli: Cli) -> None:
+    cli("put", "vm1", "a", "--text", "first")
+    cli("put", "vm1", "a", "--text", "second")
+    cli("delete", "vm1", "a")
+    lines = cli("history", "vm1", "a").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["3", "2", "1"]
+    assert lines[0].endswith("deleted") and "5 bytes text/plain" in lines[2]
+    known = [json.loads(line) for line in cli("history", "vm1", "a", "--json").stdout.splitlines()]
+    assert [(k["revision"], k["deleted"]) for k in known] == [(3, True), (2, False), (1, False)]
+    assert cli("get", "vm1", "a", "--revision", "1").stdout == "first"
+    wrong = cli("get", "vm1", "a", "--revision", "9")
+    assert (wrong.exit_code, "valid: 1, 2, 3" in wrong.stderr) == (1, True)
+    never = cli("history", "vm1", "never")
+    assert (never.exit_code, never.stderr) == (1, "hvchannel: VIF vm1 has no document never\n")
+
+
+def test_watch(cli: Cli) -> None:
+    cli("put", "vm1", "a", "--text", "x")
+    cli("put", "vm1", "b", "--text", "x")
+    lines = cli("watch", "vm1", "--count", "2").stdout.splitlines()
+    assert [line.split()[:3] for line in lines] == [["a", "revision", "1"], ["b", "revision", "1"]]
+    (first, second) = (
+        json.loads(line) for line in cli("watch", "vm1", "--count", "2", "--json").stdout.splitlines()
+    )
+    assert first["position"] < second["position"]
+    later = cli("watch", "vm1", "--after", str(first["position"]), "--count", "1").stdout
+    assert later.startswith("b ")
+
+
+def test_import_of_a_directory(cli: Cli, tmp_path: Path) -> None:
+    for name, content in {"vm1/net/config": b"one", "vm2/greeting": b"two"}.items():
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(content)
+    done = cli("import", str(tmp_path / "in"))
+    assert (done.exit_code, done.stdout) == (0, "vm1 net/config 1\nvm2 greeting 1\n")
+    (tmp_path / "in/vm2/greeting").write_bytes(b"three")
+    again = cli("import", str(tmp_path / "in"))
+    assert (again.stdout, again.stderr) == ("vm2 greeting 2\n", "1 changed, 1 as they were\n")
+    assert cli("get", "vm2", "greeting").stdout == "three"
+    (tmp_path / "in/stray").write_bytes(b"")
+    stray = cli("import", str(tmp_path / "in"))
+    assert stray.exit_code == 2 and "stray: is in no VIF's directory" in stray.stderr
+
+
+def test_import_of_lines(cli: Cli, tmp_path: Path) -> None:
+    cli("put", "vm1", "old", "--text", "x")
+    cli("put", "vm1", "b", "-", "--content-type", "a/b", stdin=b"\xff\x00")
+    said = cli("get", "vm1", "b", "--json").stdout
+    file = tmp_path / "documents.jsonl"
+    file.write_text(said.replace('"vm1"', '"vm3"') + '{"vif": "vm1", "key": "old", "deleted": true}\n')
+    done = cli("import", str(file))
+    assert (done.exit_code, done.stdout) == (0, "vm3 b 1\nvm1 old 2\n")
+    assert cli("get", "vm3", "b").stdout_bytes == b"\xff\x00"
+    file.write_text('{"vif": "vm9", "key": "a", "text": "x"}\n{"vif": "vm9", "key": "a b", "text": "x"}\n')
+    wrong = cli("import", str(file))
+    assert wrong.exit_code == 2 and f"{file}: line 2: key 'a b' is not valid" in wrong.stderr
+    assert cli("history", "vm9", "a").exit_code == 1, "nothing is put when anything is wrong"
 
 
 def test_wait(cli: Cli) -> None:
@@ -85,7 +145,7 @@ def test_vms_and_reports(cli: Cli) -> None:
     cli("put", "vm1", "b", "--text", "x")
     report = Report(bytes(16), 1, "answer", "text/plain", b"well", 1, "a", 1)
 
-    async def hostd(feed: SqliteFeed) -> None:
+    async def hostd(feed: Feed) -> None:
         await feed.record_acks("vm1", [Ack("a", 1, Outcome.STORED, 1)])
         await feed.add_reports("vm1", [report])
         await feed.set_session(Session("vm1", SessionState.READY, "", 1, "169.254.1.10:2345", 1, "guest"))
@@ -103,7 +163,8 @@ def test_vms_and_reports(cli: Cli) -> None:
     stored = json.loads(line)
     assert (stored["text"], stored["about_key"], stored["about_revision"]) == ("well", "a", 1)
     assert "answer" in cli("reports", "vm1").stdout
-    assert cli("reports", "vm1", "--after", "1").stdout == ""
+    number = str(stored["number"])
+    assert cli("reports", "vm1", "--after", number).stdout == ""
 
 
 @pytest.mark.parametrize(
@@ -112,8 +173,10 @@ def test_vms_and_reports(cli: Cli) -> None:
         (["put", "vm1", "a b", "--text", "x"], 2, "key 'a b' is not valid"),
         (["put", "vm1", "a"], 2, "either as FILE (- for stdin) or by --text"),
         (["put", "vm1", "a", "/nonexistent/file"], 1, "/nonexistent/file: No such file or directory"),
-        (["wait", "vm1", "never"], 1, "there is no such file"),
-        (["vms"], 1, "there is no such file"),
+        (["wait", "vm1", "never"], 1, "there is no "),
+        (["vms"], 1, "there is no "),
+        (["history", "vm1", "never"], 1, "there is no "),
+        (["import", "/nonexistent"], 1, "/nonexistent: No such file or directory"),
     ],
 )
 def test_errors_are_one_line(cli: Cli, arguments: list[str], code: int, message: str) -> None:
@@ -127,3 +190,30 @@ def test_a_feed_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     failed = CliRunner().invoke(app, ["vms"])
     assert failed.exit_code == 2
     assert "HVCHANNEL_FEED" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--feed", "http://h:1"], "scheme 'http' is not known (valid: a path, nats://HOST:PORT"),
+        (["--feed", "nats://user:hunter2@h:1"], "credentials do not belong into the URL"),
+        (["--feed", "nats://h:port"], "'h:port' is no HOST:PORT"),
+        (["--feed", "nats://h:1/a b"], "name 'a b' is not valid"),
+        (["--feed", "nats://h:1", "--feed-ca", "/x"], "--feed-ca needs TLS: give --feed tls://"),
+        (["--feed", "tls://h:1", "--feed-cert", "/x"], "--feed-cert and --feed-key go together"),
+        (["--feed", "nats://h:1", "--feed-replicas", "2"], "--feed-replicas 2 is not valid (valid: 1, 3, 5)"),
+        (["--feed", "/a/path", "--feed-credentials", "/x"], "--feed-credentials is for a feed on NATS"),
+    ],
+)
+def test_a_feed_that_is_none_is_explained(arguments: list[str], message: str) -> None:
+    failed = CliRunner().invoke(app, ["vms", *arguments])
+    assert failed.exit_code == 2
+    assert message in failed.stderr and "hunter2" not in failed.stderr
+    assert failed.stderr.count("\n") == 1
+
+
+def test_every_help_teaches_by_example() -> None:
+    for verb in ("put", "get", "delete", "wait", "history", "watch", "import", "vms", "reports"):
+        shown = CliRunner().invoke(app, [verb, "--help"])
+        assert shown.exit_code == 0
+        assert f"Example: hvchannel {verb}" in shown.stdout and "--feed-credentials" in shown.stdout

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hvchannel_daemons import limits
 from hvchannel_daemons.feed import (
+    HISTORY_REVISIONS,
     Ack,
     ContentGone,
     Feed,
@@ -20,21 +21,24 @@ from hvchannel_daemons.feed import (
     Session,
     SessionState,
     SqliteFeed,
+    open_feed,
 )
 
 Opener = Callable[[], Awaitable[Feed]]
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "nats"])
 async def opener(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opener]:
     """Opens the same feed again and again, as several processes would."""
     opened: list[Feed] = []
+    sqlite = request.param == "sqlite"
+    where = str(tmp_path / "feed.db") if sqlite else request.getfixturevalue("nats_feed")
 
-    async def sqlite() -> Feed:
-        opened.append(await SqliteFeed.open(tmp_path / "feed.db"))
+    async def open_again() -> Feed:
+        opened.append(await open_feed(where))
         return opened[-1]
 
-    yield {"sqlite": sqlite}[request.param]
+    yield open_again
     for feed in opened:
         await feed.close()
 
@@ -74,12 +78,69 @@ async def test_what_is_put_is_there_after_reopening(opener: Opener) -> None:
     assert second.origin == first.origin
 
 
-async def test_content_of_a_replaced_document_is_gone(feed: Feed) -> None:
-    await feed.put("vm1", "a", b"old", "")
+async def test_large_content_of_a_replaced_document_is_gone(feed: Feed) -> None:
+    await feed.put("vm1", "a", bytes(limits.PIECE_BYTES + 1), "")
     old = (await feed.documents("vm1", after=0, limit=10))[0]
     await feed.put("vm1", "a", b"new", "")
     with pytest.raises(ContentGone):
         await feed.piece(old, 0)
+    assert [d.revision for d in await feed.history("vm1", "a")] == [2, 1]
+
+
+async def test_history_is_bounded_and_keeps_small_contents(feed: Feed) -> None:
+    for n in range(1, HISTORY_REVISIONS + 4):
+        await feed.put("vm1", "a", f"v{n}".encode(), "text/plain")
+    await feed.put("vm1", "b", b"other", "")
+    await feed.delete("vm1", "a")
+    newest = HISTORY_REVISIONS + 4
+    history = await feed.history("vm1", "a")
+    assert [d.revision for d in history] == list(range(newest, newest - HISTORY_REVISIONS, -1))
+    assert [d.deleted for d in history] == [True] + [False] * (HISTORY_REVISIONS - 1)
+    assert [await feed.content(d) for d in history[1:]] == [f"v{d.revision}".encode() for d in history[1:]]
+    assert await feed.small(history[:3]) == [b"", f"v{newest - 1}".encode(), f"v{newest - 2}".encode()]
+    assert await feed.history("vm1", "never") == []
+
+
+async def test_watch_shows_what_is_there_and_each_change(opener: Opener) -> None:
+    watching, other = await opener(), await opener()
+    await other.put("vm1", "a", b"", "")
+    seen = watching.watch("vm1")
+    async with asyncio.timeout(10):
+        assert (await anext(seen)).document.key == "a"
+        await other.put("vm2", "a", b"", "")
+        await other.put("vm1", "b", b"", "")
+        delivery = await anext(seen)
+        assert (delivery.document.key, delivery.settled) == ("b", False)
+        await other.record_acks("vm1", [Ack("b", 1, Outcome.STORED, 1)])
+        delivery = await anext(seen)
+        assert (delivery.document.key, delivery.settled) == ("b", True)
+    position = await other.position()
+    await other.put("vm1", "c", b"", "")
+    later = watching.watch("vm1", after=position)
+    async with asyncio.timeout(10):
+        assert (await anext(later)).document.key == "c"
+    await asyncio.gather(seen.aclose(), later.aclose())
+
+
+async def test_a_serving_feed_sees_what_others_put(opener: Opener) -> None:
+    """From `claim` on an engine may answer from memory."""
+    putting, serving = await opener(), await opener()
+    big = bytes(limits.PIECE_BYTES) + b"end"
+    await putting.put("vm1", "before", b"1", "")
+    await putting.record_acks("vm1", [Ack("before", 1, Outcome.STORED, 1)])
+    await serving.claim()
+    assert await serving.position() == await putting.position()
+    changes = serving.changes(after=await serving.position())
+    await putting.put("vm1", "big", big, "")
+    async with asyncio.timeout(10):
+        assert (await anext(changes)).vifs == {"vm1"}
+    before, after = await serving.documents("vm1", after=0, limit=10)
+    assert (before.key, after.key) == ("before", "big")
+    assert await serving.small([before]) == [b"1"]
+    assert await serving.content(after) == big
+    await serving.record_inventory("vm1", {"before": 1, "big": 1})
+    assert [d.acknowledged for d in await putting.deliveries("vm1")] == [1, 1]
+    assert await serving.deliveries("vm1") == await putting.deliveries("vm1")
 
 
 async def test_delete_is_a_tombstone_with_a_revision(feed: Feed) -> None:

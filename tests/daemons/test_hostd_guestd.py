@@ -9,12 +9,18 @@ from pathlib import Path
 import pytest
 from hvchannel_daemons import limits
 from hvchannel_daemons.channel.versions import Versions
-from hvchannel_daemons.feed import Outcome, SessionState, SqliteFeed
+from hvchannel_daemons.feed import Feed, Outcome, SessionState
 from hvchannel_daemons.guestd.assembly import Assembly
 from hvchannel_daemons.guestd.client import GuestClient
 from hvchannel_daemons.guestd.store import GuestStore
 
 MIB = 1024 * 1024
+
+
+@pytest.fixture(params=["sqlite", "nats"])
+def feed_at(request: pytest.FixtureRequest, short_dir: Path) -> str:
+    sqlite = request.param == "sqlite"
+    return str(short_dir / "feed.db") if sqlite else request.getfixturevalue("nats_feed")
 
 
 async def held_by(directory: Path) -> dict[str, int]:
@@ -25,7 +31,7 @@ async def held_by(directory: Path) -> dict[str, int]:
     return {document.key: document.revision for document in documents}
 
 
-async def is_in(feed: SqliteFeed, vif: str, state: SessionState) -> bool:
+async def is_in(feed: Feed, vif: str, state: SessionState) -> bool:
     session = (await feed.sessions()).get(vif)
     return session is not None and session.state is state
 
@@ -170,12 +176,12 @@ async def test_kill_9_of_guestd_at_any_moment_loses_nothing_acknowledged(
     await store.close()
 
 
-async def put_all(feed: SqliteFeed, contents: dict[str, bytes]) -> None:
+async def put_all(feed: Feed, contents: dict[str, bytes]) -> None:
     for key, content in contents.items():
         await feed.put("vm1", key, content, "")
 
 
-async def acknowledged_at_least(feed: SqliteFeed, count: int) -> bool:
+async def acknowledged_at_least(feed: Feed, count: int) -> bool:
     return sum(d.acknowledged > 0 for d in await feed.deliveries("vm1")) >= count
 
 
@@ -258,11 +264,11 @@ async def test_sessions_outlive_the_controller(rig, feed, port, short_dir: Path)
             await rig.eventually(lambda: no_sessions(feed), "vm1 gone")
 
 
-async def only_session(feed: SqliteFeed, vif: str) -> bool:
+async def only_session(feed: Feed, vif: str) -> bool:
     return set(await feed.sessions()) == {vif}
 
 
-async def no_sessions(feed: SqliteFeed) -> bool:
+async def no_sessions(feed: Feed) -> bool:
     return not await feed.sessions()
 
 

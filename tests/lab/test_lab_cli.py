@@ -61,12 +61,37 @@ def name(tmp_path: Path) -> Iterator[str]:
     registry.release(name)
 
 
-def test_run_shows_every_element_and_leaves_nothing(tmp_path: Path, name: str) -> None:
-    done = hvchannel("run", "--vms", "1", "--name", name, "--state", str(tmp_path / "s"), "--json")
+@pytest.mark.parametrize("engine", ["xdp", "interpreter"])
+def test_run_shows_every_element_and_leaves_nothing(tmp_path: Path, name: str, engine: str) -> None:
+    words = [
+        "run",
+        "--engine",
+        engine,
+        "--vms",
+        "1",
+        "--name",
+        name,
+        "--state",
+        str(tmp_path / "s"),
+        "--json",
+    ]
+    done = hvchannel(*words)
     assert done.returncode == 0, done.stderr
     (journey,) = json.loads(done.stdout)
     assert journey["vm"] == "vm1"
     assert [element["number"] for element in journey["there"]] == [str(n) for n in range(1, 11)]
+    assert len(journey["back"]) == 6
+    sources = {element["number"]: element["sources"] for element in (*journey["there"], *journey["back"])}
+    told = ", as the vSwitch's own trace tells" if engine == "xdp" else ""
+    for number, frame in {
+        "4": "arriving at host/hostd0s",
+        "7": "leaving by host/vnic1",
+        "8": "arriving at vm1/eth0",
+        "R3": "leaving by vm1/eth0",
+    }.items():
+        assert f"frame {frame}{told}" in sources[number]
+    assert "frame leaving by host/hostd0" in sources["2"]
+    assert "frame arriving at vm1/guestd0" in sources["10"]
     assert left_of(name) == []
     assert (tmp_path / "s/host/softswitch.log").stat().st_size > 0, "logs are kept"
 

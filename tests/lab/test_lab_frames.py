@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
-from hvchannel_lab.frames import decode
+from hvchannel_lab.frames import carries, decode
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, TCP, UDP
@@ -50,3 +50,29 @@ def test_arp_and_unknown_types() -> None:
     other = decode(bytes(Ether(src=ENDS.src, dst=ENDS.dst, type=0x88B5) / Raw(b"x" * 46)))
     assert (other.protocol, other.src_ip, other.payload) == (None, None, b"")
     assert str(other) == "untagged, 02:68:76:00:00:01 > 0a:00:00:00:00:01"
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=50), min_size=1, max_size=4),
+    st.integers(0, (1 << 32) - 1),
+    st.data(),
+)
+def test_a_frame_is_found_in_what_gro_made_of_its_connection(
+    payloads: list[bytes], first: int, data: st.DataObject
+) -> None:
+    which = data.draw(st.integers(0, len(payloads) - 1))
+    sequence = (first + len(b"".join(payloads[:which]))) % (1 << 32)
+    frame = bytes(ENDS / ADDRESSES / TCP(sport=1, dport=2, seq=sequence) / Raw(payloads[which]))
+    merged = ENDS / ADDRESSES / TCP(sport=1, dport=2, seq=first, chksum=0xBEEF) / Raw(b"".join(payloads))
+    assert carries(bytes(merged), frame)
+    merged[TCP].dport = 3
+    assert not carries(bytes(merged), frame)
+    merged[TCP].dport = 2
+    merged[Raw].load = bytes(byte ^ 1 for byte in merged[Raw].load)
+    assert not carries(bytes(merged), frame)
+
+
+def test_only_tcp_is_merged() -> None:
+    one, two = (bytes(ENDS / ADDRESSES / UDP(sport=1, dport=2) / Raw(load)) for load in (b"ab", b"a"))
+    assert carries(one, one)
+    assert not carries(one, two)

@@ -2,14 +2,17 @@
 """vSwitches in the kernel: they forward while their process is dead, and end with their lab."""
 
 import asyncio
+import json
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hvchannel_control.api import control_pb2 as control
-from hvchannel_lab import namespaces, pinned, registry
+from hvchannel_lab import journey, namespaces, pinned, registry
+from hvchannel_lab.background import background_lab
 from hvchannel_lab.handle import Handle
 from hvchannel_lab.running_lab import RunningLab
 from hvchannel_lab.supervisor import State
@@ -78,6 +81,45 @@ async def test_documents_get_through_while_a_switch_has_no_process_and_its_succe
             "what is looked for below is there while it is up"
         )
     assert left_of(topology) == []
+
+
+def program_at(handle: Handle, hop: str) -> int:
+    """The number of the XDP program at a hop's interface."""
+    found = handle.topology.hop(hop)
+    shown = subprocess.run(
+        ["ip", "-n", found.namespace, "-json", "link", "show", found.interface],
+        check=True,
+        capture_output=True,
+    )
+    (link,) = json.loads(shown.stdout)
+    return int(link["xdp"]["prog"]["id"])
+
+
+def test_at_the_end_of_the_trace_the_program_without_one_runs_and_a_restart_begins_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"t-lab-{os.getpid()}-lim"
+    with background_lab(name, tmp_path / "s", 1, engine=Engine.XDP, trace_limit=300) as lab:
+        tracing = program_at(lab, "host/vnic1")
+
+        def more() -> int | None:
+            lab.wait_acked("vm1", "more", lab.put("vm1", "more", bytes(50_000)))
+            return program_at(lab, "host/vnic1") != tracing or None
+
+        lab.until(more, "the program at the port is another")
+        assert len(lab.trace("host")) == 300
+        with monkeypatch.context() as patch, pytest.raises(journey.JourneyError) as caught:
+            patch.setattr("hvchannel_lab.evidence._WITHIN", 0.2)
+            journey.observe(lab)
+        assert "element 3 cannot be shown" in str(caught.value)
+        assert "`hvchannel restart host/softswitch` begins a new one" in str(caught.value)
+
+        for number in (signal.SIGTERM, signal.SIGKILL):  # a fresh program, and one that is taken over
+            for who in lab.topology.whos:
+                lab.wait_restarted(f"{who}/softswitch", lab.kill(f"{who}/softswitch", number))
+                lab.until(lambda who=who: lab.control_status(who).in_sync or None, "it is in charge again")
+            shown = journey.observe(lab)
+            assert [(len(one.there), len(one.back)) for one in shown] == [(10, 6)]
 
 
 async def test_a_switch_that_waits_for_its_successor_ends_with_its_lab(

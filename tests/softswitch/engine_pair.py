@@ -100,6 +100,8 @@ class Pair:
         for name, meter in self.program.meters.items():
             for cell in range(0 if meter.is_direct else meter.size):
                 self.both("write_meter", name, cell, None)
+        for group in list(self.reference.multicast_groups()):
+            self.both("set_multicast_group", group, None)
         self.flush()
 
     def both(self, what: str, *arguments: Any) -> Any:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process that runs the program of test_xdp_multicast on p1 to p4, says so, and waits to be ended.
+"""A process that runs the program of test_xdp_replicas on p1 to p4, says so, and waits to be ended.
 
 python -m tests.softswitch.multicaster NAME RUN_DIRECTORY BPFFS
 """
@@ -16,7 +16,7 @@ from hvchannel_softswitch.p4runtime.device import SwitchDevice
 from hvchannel_softswitch.p4runtime.pipeline import build_pipeline
 from hvchannel_softswitch.xdp.pinned import Pinned
 
-from .test_xdp_multicast import HERE, fill, pinned_switch
+from .multicast_program import HERE, fill, pinned_switch
 
 
 def main(name: str, run: str, bpf: str) -> None:

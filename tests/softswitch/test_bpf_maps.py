@@ -50,6 +50,29 @@ def test_wrong_sizes_are_refused_before_the_kernel_reads_past_them() -> None:
             table.update(u32(0), b"abcde")
 
 
+def test_a_map_of_maps_holds_what_is_put_there() -> None:
+    with (
+        create_map(MapKind.HASH, 4, 4, 8) as one,
+        create_map(MapKind.HASH, 4, 4, 16) as two,
+        create_map(MapKind.ARRAY, 4, 4, 8) as other,
+        create_map(MapKind.ARRAY_OF_MAPS, 4, 4, 4, inner=one) as outer,
+    ):
+        outer.update_many({u32(1): u32(one.fd), u32(3): u32(two.fd)})
+        outer.update_many({})
+        assert outer.lookup(u32(0)) is None
+        two.update(u32(7), u32(8))
+        number = outer.lookup(u32(3))
+        assert number == u32(two.info.id)
+        with Map.from_id(two.info.id) as found:
+            assert found.lookup(u32(7)) == u32(8)
+        with pytest.raises(OSError, match="Invalid argument"):
+            outer.update(u32(2), u32(other.fd))
+        with pytest.raises(ValueError, match="a value of 2 bytes, it takes 4"):
+            outer.update_many({u32(1): b"ab"})
+    with pytest.raises(FileNotFoundError):
+        Map.from_id(0xFFFFFF0)
+
+
 def test_what_the_kernel_refuses_to_create_is_named() -> None:
     with pytest.raises(OSError, match=r"MAP_CREATE.*ARRAY 't_bad' of 0 entries"):
         create_map(MapKind.ARRAY, 4, 4, 0, name="t_bad")

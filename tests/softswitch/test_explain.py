@@ -17,6 +17,7 @@ from hvchannel_softswitch.xdp.listing import listing
 
 FORWARD = Path(__file__).parents[1] / "p4runtime" / "programs" / "forward.json"
 HOST = Path(__file__).parents[2] / "p4src" / "compiled" / "host_vswitch.json"
+MULTICAST = Path(__file__).parent / "programs" / "multicast.json"
 CHOICE = Path(__file__).parent / "stf" / "choice.json"
 
 
@@ -78,6 +79,18 @@ def test_wrong_command_lines(capsys: pytest.CaptureFixture[str], tmp_path: Path)
     code, _, err = run(capsys, str(tmp_path / "empty.json"))
     assert code == 1
     assert "empty.json is no program" in err
+
+
+@pytest.mark.root
+def test_the_build_that_makes_replicas(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, str(MULTICAST), "--replica", "--verify")
+    assert code == 0
+    assert out.splitlines()[0].endswith("multicast.json, the build for replicas")
+    assert "a replica" in out
+    assert "parser state" not in out
+    code, _, err = run(capsys, str(FORWARD), "--replica")
+    assert code == 2
+    assert "does not multicast" in err
 
 
 @pytest.mark.root

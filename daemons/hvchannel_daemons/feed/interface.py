@@ -5,7 +5,9 @@ shall have and reads what came of it.
 An implementation keeps these promises (tests/daemons/test_feed.py runs the same suite over each):
   * `put` and `delete` give a key a revision greater than any it had and any its guest ever acknowledged,
     and return when that is durable;
-  * of one key only the newest revision is kept;
+  * of one key the newest revision is wanted; the HISTORY_REVISIONS newest are remembered, with their
+    contents where those are of one piece;
+  * a document is seen whole or not at all;
   * `position` orders all changes of documents of the feed; `documents(after=)` and `changes(after=)` miss
     none;
   * a report is stored once however often it is added, and reports of a VIF keep the order in which they
@@ -15,11 +17,17 @@ An implementation keeps these promises (tests/daemons/test_feed.py runs the same
 import enum
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+HISTORY_REVISIONS: Final = 16
 
 
 class FeedError(Exception):
     """The feed does not work (unreachable, disk full, wrong version); one line that names it."""
+
+
+class FeedAwayError(FeedError):
+    """The feed cannot be reached now; it may be later."""
 
 
 class FeedClaimedError(FeedError):
@@ -28,7 +36,7 @@ class FeedClaimedError(FeedError):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The newest revision of a key: what the VIF shall have."""
+    """A revision of a key; the newest is what the VIF shall have."""
 
     vif: str
     key: str
@@ -39,7 +47,7 @@ class Document:
     deleted: bool
     position: int  # in the order of all changes of the feed
     put_unix_ns: int
-    content: int | None  # the implementation's handle for `piece`; None in a tombstone
+    content: int | str | None  # the implementation's handle for `piece`; None in a tombstone
 
 
 class Outcome(enum.StrEnum):
@@ -156,7 +164,15 @@ class Feed(Protocol):
 
     async def content(self, document: Document) -> bytes:
         """The whole content; empty for a tombstone.
-        Raises ContentGone when a newer revision has replaced it."""
+        Raises ContentGone when newer revisions have replaced it and it is kept no longer."""
+
+    async def history(self, vif: str, key: str) -> list[Document]:
+        """The newest HISTORY_REVISIONS revisions of the key, tombstones too, newest first."""
+
+    def watch(self, vif: str, *, after: int = 0) -> AsyncIterator[Delivery]:
+        """Yields every delivery of the VIF whose document has a position greater than `after`, then each that
+        changes (a document put or deleted, an answer of the guest), for ever. Of changes that follow each
+        other quickly only the last may be seen."""
 
     async def deliveries(self, vif: str) -> list[Delivery]:
         """All keys of the VIF, tombstones too, by key."""
@@ -182,7 +198,9 @@ class Feed(Protocol):
     # hostd's side
 
     async def claim(self) -> None:
-        """Makes this process the one that serves the feed until it closes it or dies.
+        """Makes this process the one that serves the feed until it closes it or dies. From then on a feed that
+        is away is waited for rather than an error: documents that are known are handed out, acks and sessions
+        written when it is back; the methods that need it meanwhile return later.
         Raises FeedClaimedError."""
 
     async def documents(self, vif: str, *, after: int, limit: int) -> list[Document]:
@@ -190,10 +208,11 @@ class Feed(Protocol):
 
     async def piece(self, document: Document, n: int) -> bytes:
         """The n-th piece of 256 KiB, from 0.
-        Raises ContentGone when a newer revision has replaced the document."""
+        Raises ContentGone when a newer revision has replaced the document and it is kept no longer."""
 
     async def small(self, documents: Sequence[Document]) -> list[bytes | None]:
-        """Contents of documents of one piece or none; None where a newer revision has replaced one."""
+        """Contents of documents of one piece or none; None where newer revisions have replaced one and it is
+        kept no longer."""
 
     def changes(self, *, after: int) -> AsyncIterator[Changes]:
         """Yields whenever documents have changed beyond `after`, for ever. What happens between two turns

@@ -61,6 +61,8 @@ class SqliteFeed:
                 Database, path, tables.SCHEMA, tables.VERSION, set_up=statements.new_feed
             )
             origin = await database.read(lambda c: str(c.execute("SELECT origin FROM feed").fetchone()[0]))
+            if not await database.read(statements.has_history):
+                await database.write(statements.add_history)
         except DatabaseError as error:
             raise FeedError(f"feed {error}") from error
         return cls(path, database, origin)
@@ -107,6 +109,27 @@ class SqliteFeed:
     async def content(self, document: Document) -> bytes:
         count = -(-document.size // limits.PIECE_BYTES)
         return b"".join([await self.piece(document, n) for n in range(count)])
+
+    async def history(self, vif: str, key: str) -> list[Document]:
+        query = """SELECT * FROM documents WHERE vif = :vif AND key = :key
+                   UNION ALL SELECT * FROM history WHERE vif = :vif AND key = :key ORDER BY revision DESC"""
+        return await self._read(
+            lambda c: [tables.document(row) for row in c.execute(query, {"vif": vif, "key": key})]
+        )
+
+    async def watch(self, vif: str, *, after: int = 0) -> AsyncIterator[Delivery]:
+        limits.check_vif(vif)
+        shown: dict[str, Delivery] = {}
+        first = True
+        async for _ in self._turns():
+            for delivery in await self.deliveries(vif):
+                key = delivery.document.key
+                if shown.get(key) != delivery:
+                    known = first and delivery.document.position <= after
+                    shown[key] = delivery
+                    if not known:
+                        yield delivery
+            first = False
 
     async def deliveries(self, vif: str) -> list[Delivery]:
         query = f"{tables.DELIVERY} WHERE d.vif = ? ORDER BY d.key"
@@ -165,7 +188,7 @@ class SqliteFeed:
 
     async def piece(self, document: Document, n: int) -> bytes:
         content = document.content
-        if content is None:
+        if not isinstance(content, int):
             raise pieces.ContentGone
         return await self._read(lambda c: pieces.read(c, content, n))
 
@@ -281,7 +304,7 @@ class SqliteFeed:
 
 
 def _small(c: sqlite3.Connection, document: Document) -> bytes | None:
-    if document.size == 0 or document.content is None:
+    if document.size == 0 or not isinstance(document.content, int):
         return b""
     try:
         return pieces.read(c, document.content, 0)

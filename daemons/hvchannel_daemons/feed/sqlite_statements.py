@@ -7,7 +7,8 @@ import uuid
 from typing import Final
 
 from hvchannel_daemons import limits
-from hvchannel_daemons.feed.interface import Ack, Report
+from hvchannel_daemons.feed.interface import HISTORY_REVISIONS, Ack, Report
+from hvchannel_daemons.feed.sqlite_tables import HISTORY
 from hvchannel_daemons.storage import pieces
 
 REPORTS_KEPT: Final = (
@@ -18,6 +19,16 @@ REPORT_BYTES_KEPT: Final = 64 * limits.MIB
 
 def new_feed(c: sqlite3.Connection) -> None:
     c.execute("INSERT INTO feed (origin, position) VALUES (?, 0)", (uuid.uuid4().hex,))
+
+
+def has_history(c: sqlite3.Connection) -> bool:
+    return c.execute("SELECT 1 FROM sqlite_master WHERE name = 'history'").fetchone() is not None
+
+
+def add_history(c: sqlite3.Connection) -> None:
+    """To a feed that was made before there was one; another process may just have done it."""
+    if not has_history(c):
+        c.execute(HISTORY)
 
 
 def replace_document(
@@ -31,9 +42,7 @@ def replace_document(
 ) -> int:
     """Makes this the newest revision of the key (a tombstone when `content` is
     None) and returns the revision."""
-    old = c.execute(
-        "SELECT revision, content FROM documents WHERE vif = ? AND key = ?", (vif, key)
-    ).fetchone()
+    old = c.execute("SELECT * FROM documents WHERE vif = ? AND key = ?", (vif, key)).fetchone()
     ack = c.execute("SELECT acknowledged FROM acks WHERE vif = ? AND key = ?", (vif, key)).fetchone()
     # also beyond what the guest holds: a feed restored from an old copy must not hand out revisions a
     # second time
@@ -44,8 +53,26 @@ def replace_document(
         (vif, key, revision, content_type, sha256, size, content is None, position, time.time_ns(), content),
     )
     if old:
-        pieces.drop(c, old["content"])
+        _remember(c, old)
     return revision
+
+
+def _remember(c: sqlite3.Connection, old: sqlite3.Row) -> None:
+    """Moves a replaced revision to the history, without a content of several pieces, and bounds that."""
+    c.execute("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", tuple(old))
+    if old["size"] > limits.PIECE_BYTES:
+        pieces.drop(c, old["content"])
+    # revisions may leap, beyond what a guest holds: counted by rows, not by number
+    rows = c.execute(
+        "SELECT revision, content FROM history WHERE vif = ? AND key = ? ORDER BY revision DESC LIMIT -1 OFFSET ?",
+        (old["vif"], old["key"], HISTORY_REVISIONS - 1),
+    ).fetchall()
+    for row in rows:
+        pieces.drop(c, row["content"])
+        c.execute(
+            "DELETE FROM history WHERE vif = ? AND key = ? AND revision = ?",
+            (old["vif"], old["key"], row["revision"]),
+        )
 
 
 def hold(c: sqlite3.Connection, vif: str, key: str, revision: int) -> None:

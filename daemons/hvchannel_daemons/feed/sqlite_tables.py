@@ -17,8 +17,25 @@ from hvchannel_daemons.storage import pieces
 
 VERSION: Final = 1
 
+# of replaced revisions; a feed that was made before there was a history gets it when it is opened
+HISTORY: Final = """
+CREATE TABLE history (
+  vif TEXT NOT NULL,
+  key TEXT NOT NULL,
+  revision INTEGER NOT NULL,
+  content_type TEXT NOT NULL,
+  sha256 BLOB NOT NULL,
+  size INTEGER NOT NULL,
+  deleted INTEGER NOT NULL,
+  position INTEGER NOT NULL,
+  put_unix_ns INTEGER NOT NULL,
+  content INTEGER,
+  PRIMARY KEY (vif, key, revision)
+)
+"""
+
 SCHEMA: Final = f"""
-{pieces.SCHEMA}
+{pieces.SCHEMA}{HISTORY};
 CREATE TABLE feed (origin TEXT NOT NULL, position INTEGER NOT NULL);
 CREATE TABLE documents (
   vif TEXT NOT NULL,

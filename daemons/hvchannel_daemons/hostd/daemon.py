@@ -3,14 +3,16 @@
 the feed says what they shall have, links deliver."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from hvchannel_daemons import limits
-from hvchannel_daemons.feed import Feed, open_feed
+from hvchannel_daemons.feed import Access, Feed, FeedAwayError, open_feed
 from hvchannel_daemons.hostd import attachments
+from hvchannel_daemons.hostd.backoff import Backoff
 from hvchannel_daemons.hostd.link import VifLink, detached, shutting_down
 from hvchannel_daemons.hostd.session import Settings
 
@@ -24,6 +26,7 @@ class Options:
     port: int = 2345  # of guestd
     source: str | None = None  # the hypervisor's address on the channel; None: do not check the route
     settings: Settings = Settings()  # noqa: RUF009 - frozen
+    access: Access = Access()  # noqa: RUF009 - frozen
 
 
 class Links:
@@ -69,20 +72,22 @@ class Links:
                     self._links[vif].wake.set()
 
     async def stop(self) -> None:
-        links, self._links = list(self._links.values()), {}
-        await asyncio.gather(*(link.stop(shutting_down()) for link in links))
-        await self._forget_sessions()
-
-    async def _forget_sessions(self) -> None:
-        for vif in await self._feed.sessions():
+        links, self._links = self._links, {}
+        await asyncio.gather(*(link.stop(shutting_down()) for link in links.values()))
+        for vif in links:
             await self._feed.drop_session(vif)
 
 
 async def run(options: Options, stop: asyncio.Event) -> None:
-    """Serves until `stop` is set. Raises FeedError; FeedClaimedError when another hostd serves the feed."""
-    feed = await open_feed(options.feed)
+    """Serves until `stop` is set. A feed that is away is waited for, at the start as later.
+
+    Raises ValueError for options that do not go together; FeedError; FeedClaimedError when another hostd serves the
+    feed.
+    """
+    feed = await _claimed(options, stop)
+    if feed is None:
+        return
     try:
-        await feed.claim()
         for vif in await feed.sessions():
             await feed.drop_session(vif)  # of a hostd that is gone
         links = Links(feed, options)
@@ -105,3 +110,25 @@ async def run(options: Options, stop: asyncio.Event) -> None:
     finally:
         await feed.close()
         log.info("stopped")
+
+
+async def _claimed(options: Options, stop: asyncio.Event) -> Feed | None:
+    """The feed, once it can be reached and is ours; None when `stop` came first."""
+    backoff, said = Backoff(), ""
+    while not stop.is_set():
+        try:
+            feed = await open_feed(options.feed, options.access)
+            try:
+                await feed.claim()
+            except BaseException:
+                await feed.close()
+                raise
+            return feed
+        except FeedAwayError as error:
+            if str(error) != said:
+                said = str(error)
+                log.warning("feed_away", reason=said)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(backoff.pause()):
+                await stop.wait()
+    return None

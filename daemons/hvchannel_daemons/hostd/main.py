@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from hvchannel_daemons import logs
-from hvchannel_daemons.feed import FeedError
+from hvchannel_daemons.feed import FeedError, parse
+from hvchannel_daemons.feed.location import FORMS
+from hvchannel_daemons.feed_options import FeedAt, takes_feed
 from hvchannel_daemons.hostd import daemon
 from hvchannel_daemons.hostd.session import Settings
 from hvchannel_daemons.process import run_until_signal
@@ -20,15 +22,15 @@ app = typer.Typer(name="hostd", add_completion=False, pretty_exceptions_enable=F
 @app.command(
     no_args_is_help=True,
     epilog="Example: hostd --control /run/hvchannel/control.sock --feed /var/lib/hvchannel/feed.db "
-    "--source 169.254.1.1",
+    "--source 169.254.1.1. Example: hostd --control /run/hvchannel/control.sock --feed "
+    "tls://n1:4222,n2:4222,n3:4222/hv7 --feed-credentials /etc/hvchannel/hv7.creds",
 )
+@takes_feed
 def hostd(
     control: Annotated[
         Path, typer.Option(help="The controller's unix socket: it says which VIFs there are.")
     ],
-    feed: Annotated[
-        str, typer.Option(envvar="HVCHANNEL_FEED", help="The feed: path of an SQLite file, made if missing.")
-    ],
+    at: FeedAt,
     source: Annotated[
         str | None,
         typer.Option(
@@ -50,17 +52,21 @@ def hostd(
     """The hypervisor's end of the channel: delivers what the feed holds for each VIF, until SIGTERM or
     SIGINT.
 
-    It dials each VIF's LIP when the controller announces it, keeps the session up, sends what the guest
-    lacks, and records acks, reports and the session's state in the feed.
+    A feed that is missing is made. It dials each VIF's LIP when the controller announces it, keeps the
+    session up, sends what the guest lacks, and records acks, reports and the session's state in the feed.
     """
     try:
         logs.set_up(log_level, log_json)
         if source is not None:
             ipaddress.ip_address(source)
+        if not at.where:
+            raise ValueError(f"which feed? give --feed ({FORMS}) or set HVCHANNEL_FEED")
+        at.access.check(parse(at.where))
     except ValueError as error:
         typer.echo(f"hostd: {error}", err=True)
         raise typer.Exit(2) from error
-    options = daemon.Options(control, feed, port, source, Settings(heartbeat_seconds=heartbeat))
+    settings = Settings(heartbeat_seconds=heartbeat)
+    options = daemon.Options(control, at.where, port, source, settings, at.access)
 
     async def serve(stop: asyncio.Event) -> None:
         await daemon.run(options, stop)

@@ -98,6 +98,6 @@ def _maps(compiled: Compiled, layout: Layout) -> tuple[MapFacts, ...]:
         MapRef.NEAR: MapFacts("ingress", "array", 8 * NEAR, "from an interface to its port"),
         MapRef.FAR: MapFacts("ingress_far", "hash", 8 * PORTS, "the same, for interfaces with large numbers"),
         MapRef.DEVICES: MapFacts("ports", "devmap", 8 * PORTS, "from a port to its interface"),
-        MapRef.SETS: MapFacts("sets", "array_of_maps", 8 * SETS, "from a multicast group to its interfaces"),
+        MapRef.SETS: MapFacts("sets", "maps", 8 * SETS, "from a multicast group to its interfaces"),
     }
     return tuple(known[which] for which in sorted(used_maps(compiled.instructions)))

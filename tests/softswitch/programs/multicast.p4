@@ -24,6 +24,7 @@ header note_t {        // behind the tags of what egress notes
     bit<8> mark;       // metadata of ingress
     bit<72> wide;
     bit<16> tags;      // found by the parser
+    bit<32> number;    // of the frame, counted by ingress
     bit<48> age;       // from ingress_global_timestamp to egress_global_timestamp
     bit<16> sum;
     bit<16> type;
@@ -39,6 +40,7 @@ struct metadata_t {
     bit<8> mark;
     bit<72> wide;
     bit<16> tags;
+    bit<32> number;
 }
 
 struct report_t {
@@ -93,9 +95,12 @@ control MulticastIngress(inout headers_t h, inout metadata_t meta, inout standar
     table route {
         key = { h.ethernet.dst : exact @name("dst"); }
         actions = { to_port; to_group; to_group_dropped; reported; drop; }
-        default_action = drop();
+        default_action = to_group(1, 0);
     }
+    register<bit<32>>(1) arrived;
     apply {
+        arrived.read(meta.number, 0);
+        arrived.write(0, meta.number + 1);
         route.apply();
     }
 }
@@ -119,7 +124,7 @@ control MulticastEgress(inout headers_t h, inout metadata_t meta, inout standard
         replicas.count();
         h.note.setValid();
         h.note = { (bit<8>) standard.instance_type, (bit<8>) standard.egress_port, standard.egress_rid,
-                   (bit<16>) standard.packet_length, meta.mark, meta.wide, meta.tags,
+                   (bit<16>) standard.packet_length, meta.mark, meta.wide, meta.tags, meta.number,
                    standard.egress_global_timestamp - standard.ingress_global_timestamp, 0, h.ethernet.type };
         h.ethernet.type = 0x88b6;
     }

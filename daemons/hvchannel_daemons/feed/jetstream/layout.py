@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a feed consists of in a NATS server: two key-value buckets and two streams, by the hypervisor's name.
+
+docs/feed.md tells operators the same: whoever changes one changes the other.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from nats.js.api import DiscardPolicy, StreamConfig
+
+from hvchannel_daemons.feed.interface import HISTORY_REVISIONS, FeedError
+from hvchannel_daemons.feed.jetstream.link import Link, MissingError
+from hvchannel_daemons.feed.jetstream.records import Stored, lifted
+
+REPORTS_KEPT: Final = 10_000  # of one VIF
+
+
+def encoded(name: str) -> str:
+    """A VIF id or key as one token of a subject: our names have no '=', a token has no '.'."""
+    return name.replace(".", "=2E")
+
+
+def decoded(token: str) -> str:
+    return token.replace("=2E", ".")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Names of the streams and subjects of one hypervisor's feed."""
+
+    name: str
+
+    @property
+    def documents(self) -> str:
+        return f"KV_{self._documents}"
+
+    @property
+    def state(self) -> str:
+        return f"KV_{self._state}"
+
+    @property
+    def pieces(self) -> str:
+        return f"hvchannel-{self.name}-pieces"
+
+    @property
+    def reports(self) -> str:
+        return f"hvchannel-{self.name}-reports"
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        return (self.documents, self.state, self.pieces, self.reports)
+
+    @property
+    def origin(self) -> str:
+        """Of one token, unlike the documents beside it."""
+        return f"$KV.{self._documents}.origin"
+
+    def document(self, vif: str, key: str) -> str:
+        return f"$KV.{self._documents}.{encoded(vif)}.{encoded(key)}"
+
+    def documents_of(self, vif: str | None) -> str:
+        return f"$KV.{self._documents}.{encoded(vif) if vif else '*'}.*"
+
+    def ack(self, vif: str, key: str) -> str:
+        return f"$KV.{self._state}.ack.{encoded(vif)}.{encoded(key)}"
+
+    def acks_of(self, vif: str | None) -> str:
+        return f"$KV.{self._state}.ack.{encoded(vif) if vif else '*'}.*"
+
+    def session(self, vif: str) -> str:
+        return f"$KV.{self._state}.session.{encoded(vif)}"
+
+    @property
+    def sessions(self) -> str:
+        return f"$KV.{self._state}.session.*"
+
+    @property
+    def claim(self) -> str:
+        return f"$KV.{self._state}.claim"
+
+    @property
+    def claim_call(self) -> str:
+        """Not stored: the hostd that serves the feed answers here."""
+        return f"hvchannel.{self.name}.claim"
+
+    def piece(self, content: str, n: int) -> str:
+        return f"hvchannel.{self.name}.pieces.{content}.{n}"
+
+    def pieces_of(self, content: str) -> str:
+        return f"hvchannel.{self.name}.pieces.{content}.*"
+
+    def reports_of(self, vif: str | None) -> str:
+        return f"hvchannel.{self.name}.reports.{encoded(vif) if vif else '*'}"
+
+    @property
+    def _documents(self) -> str:
+        return f"hvchannel-{self.name}-documents"
+
+    @property
+    def _state(self) -> str:
+        return f"hvchannel-{self.name}-state"
+
+    def configurations(self, replicas: int) -> list[StreamConfig]:
+        def bucket(name: str, about: str) -> StreamConfig:
+            return StreamConfig(
+                name=f"KV_{name}",
+                description=about,
+                subjects=[f"$KV.{name}.>"],
+                max_msgs_per_subject=HISTORY_REVISIONS,
+                discard=DiscardPolicy.NEW,
+                allow_rollup_hdrs=True,
+                deny_delete=True,
+                num_replicas=replicas,
+                allow_direct=False,  # reads by the leader only: a follower may not know the newest yet
+            )
+
+        def stream(name: str, about: str, subject: str, each: int, discard: DiscardPolicy) -> StreamConfig:
+            return StreamConfig(
+                name=name,
+                description=about,
+                subjects=[subject],
+                max_msgs_per_subject=each,
+                discard=discard,
+                num_replicas=replicas,
+                allow_direct=False,
+            )
+
+        top = f"hvchannel.{self.name}"
+        return [
+            bucket(self._documents, "hvchannel: what each VIF shall have"),
+            bucket(self._state, "hvchannel: what each VIF has, and its session"),
+            stream(self.pieces, "hvchannel: large contents", f"{top}.pieces.>", 1, DiscardPolicy.NEW),
+            stream(self.reports, "hvchannel: reports", f"{top}.reports.*", REPORTS_KEPT, DiscardPolicy.OLD),
+        ]
+
+
+async def ensure(link: Link, layout: Layout, *, create: bool, replicas: int | None) -> None:
+    """Finds the four streams, or makes them. Raises FeedError."""
+    wanted = replicas or (3 if await _servers(link) >= 3 else 1)
+    for config in layout.configurations(wanted):
+        name = config.name
+        assert name is not None
+        try:
+            info = await link.call(lambda name=name: link.js.stream_info(name))  # type: ignore[misc]
+        except MissingError:
+            if not create:
+                raise FeedError(
+                    f"feed {link.url}: there is no feed of name {layout.name!r} (hostd and put make one)"
+                ) from None
+            await link.call(lambda config=config: link.js.add_stream(config))  # type: ignore[misc]
+            continue
+        if replicas is not None and create and info.config.num_replicas != replicas:
+            changed = info.config.evolve(num_replicas=replicas)
+            await link.call(lambda changed=changed: link.js.update_stream(changed))  # type: ignore[misc]
+
+
+async def _servers(link: Link) -> int:
+    """How many servers the cluster has, as far as the one we speak to has heard from them."""
+    # a cluster that comes up tells its clients of the others one by one
+    info = link.nc._server_info
+    if not info.get("cluster"):
+        return 1
+    for _ in range(10):
+        if len(link.nc.servers) + len(link.nc.discovered_servers) >= 3:
+            break
+        await asyncio.sleep(0.05)
+    return len({server.netloc for server in (*link.nc.servers, *link.nc.discovered_servers)})
+
+
+async def last(link: Link, stream: str, subject: str) -> Stored | None:
+    """The last message of a subject (which may have wildcards); None when there is none. Raises FeedError."""
+    try:
+        message = await link.call(lambda: link.js.get_last_msg(stream, subject))
+    except MissingError:
+        return None
+    return lifted(message)
+
+
+async def at(link: Link, stream: str, sequence: int) -> Stored | None:
+    """The message at a sequence; None when it is gone. Raises FeedError."""
+    try:
+        message = await link.call(lambda: link.js.get_msg(stream, seq=sequence))
+    except MissingError:
+        return None
+    return lifted(message)

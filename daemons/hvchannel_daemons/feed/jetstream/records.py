@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the messages of the feed say: contents as they are, all about them as JSON in one header."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from nats.aio.msg import Msg
+from nats.js.api import RawStreamMsg
+
+from hvchannel_daemons import limits
+from hvchannel_daemons.feed.interface import (
+    Ack,
+    Document,
+    Outcome,
+    Report,
+    Session,
+    SessionState,
+    StoredReport,
+)
+
+ABOUT: Final = "Hvchannel"
+OPERATION: Final = "KV-Operation"  # how key-value clients know a deletion
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message as the server stores it."""
+
+    subject: str
+    sequence: int
+    headers: Mapping[str, str]
+    data: bytes
+
+    @property
+    def about(self) -> dict[str, Any] | None:
+        """None when another program wrote it."""
+        try:
+            about = json.loads(self.headers.get(ABOUT, ""))
+        except ValueError:
+            return None
+        return about if isinstance(about, dict) else None
+
+
+def lifted(message: RawStreamMsg) -> Stored:
+    assert message.subject is not None and message.seq is not None
+    return Stored(message.subject, message.seq, message.headers or {}, message.data or b"")
+
+
+def received(message: Msg) -> Stored:
+    return Stored(message.subject, message.metadata.sequence.stream, message.headers or {}, message.data)
+
+
+def headers(about: Mapping[str, Any], *, deleted: bool = False) -> dict[str, str]:
+    said = {ABOUT: json.dumps(about, separators=(",", ":"))}
+    return said | {OPERATION: "DEL"} if deleted else said
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A revision of a document, and which `put` wrote it."""
+
+    document: Document
+    put: str  # unique: tells one's own message after an answer that got lost
+
+
+def document_headers(
+    put: str, revision: int, content_type: str, sha256: bytes, size: int, unix_ns: int, pieces: str | None
+) -> dict[str, str]:
+    about = {
+        "put": put,
+        "revision": revision,
+        "content_type": content_type,
+        "sha256": sha256.hex(),
+        "size": size,
+        "put_unix_ns": unix_ns,
+    }
+    return headers(about | ({"pieces": pieces} if pieces else {}))
+
+
+def tombstone_headers(put: str, revision: int, unix_ns: int) -> dict[str, str]:
+    return headers({"put": put, "revision": revision, "put_unix_ns": unix_ns}, deleted=True)
+
+
+def entry(stored: Stored, vif: str, key: str) -> Entry | None:
+    """None when it is nothing that `put` or `delete` wrote: another program's message in our bucket."""
+    about = stored.about
+    if about is None:
+        return None
+    deleted = stored.headers.get(OPERATION) == "DEL"
+    try:
+        size = int(about.get("size", 0))
+        document = Document(
+            vif=vif,
+            key=key,
+            revision=limits.check_revision(int(about["revision"])),
+            content_type=str(about.get("content_type", "")),
+            sha256=bytes.fromhex(about.get("sha256", "")),
+            size=size,
+            deleted=deleted,
+            position=stored.sequence,
+            put_unix_ns=int(about["put_unix_ns"]),
+            content=None if deleted else about.get("pieces", stored.sequence),
+        )
+        return Entry(document, str(about["put"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the guest said of a key last."""
+
+    acknowledged: int = 0
+    answered: int = 0
+    outcome: Outcome | None = None
+    error: str = ""
+
+    @classmethod
+    def of(cls, ack: Ack) -> "Known":
+        return cls(ack.held, ack.revision, ack.outcome, ack.error)
+
+    def holding(self, revision: int) -> "Known":
+        """The guest's inventory says that it holds this revision."""
+        return Known(revision, self.answered, self.outcome, self.error)
+
+    def encoded(self) -> bytes:
+        return json.dumps(
+            {
+                "acknowledged": self.acknowledged,
+                "answered": self.answered,
+                "outcome": self.outcome,
+                "error": self.error,
+            }
+        ).encode()
+
+    @classmethod
+    def decoded(cls, stored: Stored | None) -> "Known":
+        if stored is None or not stored.data:
+            return cls()
+        said = json.loads(stored.data)
+        outcome = Outcome(said["outcome"]) if said["outcome"] else None
+        return cls(said["acknowledged"], said["answered"], outcome, said["error"])
+
+
+def encode_session(session: Session) -> bytes:
+    return json.dumps(
+        {
+            "vif": session.vif,
+            "state": session.state,
+            "reason": session.reason,
+            "since_unix_ns": session.since_unix_ns,
+            "address": session.address,
+            "version": session.version,
+            "agent": session.agent,
+        }
+    ).encode()
+
+
+def decode_session(stored: Stored) -> Session | None:
+    """None when the session was dropped."""
+    if not stored.data:
+        return None
+    said = json.loads(stored.data)
+    return Session(**(said | {"state": SessionState(said["state"])}))
+
+
+def report_headers(report: Report, unix_ns: int, pieces: str | None) -> dict[str, str]:
+    about = {
+        "id": report.id.hex(),
+        "sequence": report.sequence,
+        "type": report.type,
+        "content_type": report.content_type,
+        "time_unix_ns": report.time_unix_ns,
+        "about_key": report.about_key,
+        "about_revision": report.about_revision,
+        "stored_unix_ns": unix_ns,
+        "size": len(report.data),
+    }
+    return headers(about | ({"pieces": pieces} if pieces else {}))
+
+
+def stored_report(stored: Stored, data: bytes) -> StoredReport | None:
+    about = stored.about
+    if about is None:
+        return None
+    return StoredReport(
+        number=stored.sequence,
+        stored_unix_ns=about["stored_unix_ns"],
+        report=Report(
+            id=bytes.fromhex(about["id"]),
+            sequence=about["sequence"],
+            type=about["type"],
+            content_type=about["content_type"],
+            data=data,
+            time_unix_ns=about["time_unix_ns"],
+            about_key=about["about_key"],
+            about_revision=about["about_revision"],
+        ),
+    )
+
+
+class MakeMessage(Protocol):
+    """Makes the message of a new revision from what it replaces; None: there is nothing to store."""
+
+    async def __call__(
+        self, put: str, revision: int, old: Entry | None
+    ) -> tuple[bytes, dict[str, str] | None] | None: ...
