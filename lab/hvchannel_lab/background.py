@@ -13,7 +13,7 @@ from pathlib import Path
 from hvchannel_lab.handle import Handle
 from hvchannel_lab.namespaces import command_in
 from hvchannel_lab.state_directory import UP_FILE
-from hvchannel_lab.targets import Engine, Target
+from hvchannel_lab.targets import Engine, FeedEngine, Target
 from hvchannel_lab.topology import DEFAULT_TRACE_LIMIT, Topology
 
 _POLL = 0.05  # seconds
@@ -32,6 +32,7 @@ def background_lab(
     *,
     target: Target = Target.SOFTSWITCH,
     engine: Engine = Engine.AUTO,
+    feed_engine: FeedEngine = FeedEngine.SQLITE,
     trace_limit: int = DEFAULT_TRACE_LIMIT,
     up_within: float = 120.0,
 ) -> Iterator[Handle]:
@@ -41,7 +42,7 @@ def background_lab(
     """
     up = [sys.executable, "-m", "hvchannel_lab.cli", "up"]
     options = ["--name", name, "--state", str(state), "--vms", str(vms), "--target", target]
-    options += ["--engine", engine, "--trace-limit", str(trace_limit)]
+    options += ["--engine", engine, "--feed", feed_engine, "--trace-limit", str(trace_limit)]
     printed = state.with_name(f"{state.name}.log")
     with printed.open("wb") as output:
         process = subprocess.Popen(
