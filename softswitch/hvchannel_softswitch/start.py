@@ -102,11 +102,14 @@ def _kernel(options: Options) -> XdpSwitch:
             pinned=pinned,
             pcap=options.pcap,
         )
-    except (OSError, ValueError) as error:
+    except ValueError as error:
+        if pinned is not None:
+            pinned.clear()  # no switch with such interfaces has ever run
+        raise StartError(f"--interface: {error}") from error
+    except OSError as error:
         if pinned is not None:
             pinned.release()
-        why = error.strerror if isinstance(error, OSError) else error
-        raise StartError(f"--interface: {why}") from error
+        raise StartError(f"--interface: {error.strerror}") from error
 
 
 def _interpreting(options: Options) -> Switch:

@@ -286,7 +286,7 @@ class Target:
             command_in(self.namespace, command), stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
         stack.callback(self._process.wait)
-        stack.callback(self._process.kill)
+        stack.callback(self._process.terminate)
         self._log = log
 
     def _program(self, stack: ExitStack) -> None:
