@@ -163,7 +163,7 @@ async def test_a_cluster_loses_any_one_server_and_no_document(
     with nats_servers.cluster(tmp_path / "cluster") as servers:
         where = f"nats://{','.join(f'127.0.0.1:{server.port}' for server in servers)}/hv"
         hosting = type(rig)(where).hostd
-        feed = await opened_patiently(where)
+        feed = await opened_patiently(where, Access(replicas=3))
         async with (
             hosting(short_dir, port, heartbeat_seconds=0.3),
             rig.guestd(short_dir / "vm1", f"127.0.0.11:{port}"),
@@ -190,11 +190,11 @@ async def test_a_cluster_loses_any_one_server_and_no_document(
     assert set(applied.values()) == {1}, "nothing was applied twice"
 
 
-async def opened_patiently(where: str) -> Feed:
+async def opened_patiently(where: str, access: Access | None = None) -> Feed:
     """A cluster that has just started elects its leaders first."""
     while True:
         try:
-            return await open_feed(where, Access(replicas=3))
+            return await open_feed(where, access)
         except FeedError:
             await asyncio.sleep(0.1)
 

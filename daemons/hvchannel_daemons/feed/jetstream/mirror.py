@@ -109,6 +109,9 @@ class Mirror:
                 self._tell()
         except FeedError as error:
             self._fail(error)
+        except Exception as error:  # a mirror that stands still unseen would be worse than no hostd
+            log.exception("feed_mirror_failed")
+            self._fail(FeedError(f"feed {self._link.url}: {type(error).__name__}: {error}"))
 
     async def _begun(self, pending: int) -> None:
         self._to_come = pending

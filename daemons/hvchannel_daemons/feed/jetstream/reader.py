@@ -61,7 +61,7 @@ class Reader:
         """Raises FeedError."""
         inbox = self._link.nc.new_inbox()
         try:
-            info = await self._link.call(lambda: self._link.js._jsm.add_consumer(self._stream, self._config))
+            info = await self._link.call(lambda: self._link.js.add_consumer(self._stream, self._config))
         except MissingError as error:
             raise FeedError(f"feed {self._link.url}: its stream {self._stream} is gone") from error
         self._epoch = self._link.epoch
