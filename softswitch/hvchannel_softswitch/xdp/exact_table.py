@@ -93,6 +93,7 @@ class ExactTable(LiveTable):
 
     def flush(self) -> None:
         """See Engine. Entries are visible at once."""
+        self.slots.tidy()
 
     def begin_adoption(self) -> None:
         """See LiveTable."""

@@ -8,6 +8,9 @@ from collections.abc import Callable, Sequence
 CHUNK = 256
 """Slots never used so far are put on the free list so many at a time."""
 
+MUCH = 1024
+"""Retired records that are worth a grace period, of some milliseconds, at once."""
+
 
 class Grace:
     """Counts the grace periods of one arena: whatever was unlinked when `generation` was smaller than it is now is out
@@ -62,6 +65,11 @@ class Slots:
         """Nothing leads to the record any more."""
         self._retired.append(slot)
         self._last_retired = self._grace.generation
+
+    def tidy(self) -> None:
+        """To be called after a batch: frees what is retired if that is much, so that no insertion has to wait for it."""
+        if len(self._retired) >= MUCH:
+            self.reclaim()
 
     def reclaim(self) -> None:
         """Frees what is retired, after a grace period where there was none since."""

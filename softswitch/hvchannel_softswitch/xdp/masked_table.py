@@ -182,3 +182,4 @@ class MaskedTable(LiveTable):
     def flush(self) -> None:
         """See Engine."""
         self.groups.flush()
+        self.slots.tidy()
