@@ -32,8 +32,8 @@ from hvchannel_control.entries import Entry
 from hvchannel_control.p4entries import encode_all
 from hvchannel_control.reconcile import Operation, Update
 from hvchannel_lab import bmv2, network, offload
-from hvchannel_lab.capture import with_tag
 from hvchannel_lab.namespaces import command_in, inside
+from hvchannel_lab.packet_socket import with_tag
 
 from ..traffic.worlds import CPU_PORT
 
@@ -285,9 +285,17 @@ class Target:
         self._process = subprocess.Popen(
             command_in(self.namespace, command), stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
-        stack.callback(self._process.wait)
-        stack.callback(self._process.kill)
+        stack.callback(self._end)
         self._log = log
+
+    def _end(self) -> None:
+        """As it is meant to: what softswitch has in the kernel would outlive its being killed."""
+        self._process.terminate()
+        try:
+            self._process.wait(WITHIN)
+        finally:
+            self._process.kill()
+            self._process.wait()
 
     def _program(self, stack: ExitStack) -> None:
         options = (("grpc.max_receive_message_length", 64 << 20), ("grpc.use_local_subchannel_pool", 1))
