@@ -285,9 +285,17 @@ class Target:
         self._process = subprocess.Popen(
             command_in(self.namespace, command), stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
-        stack.callback(self._process.wait)
-        stack.callback(self._process.terminate)
+        stack.callback(self._end)
         self._log = log
+
+    def _end(self) -> None:
+        """As it is meant to: what softswitch has in the kernel would outlive its being killed."""
+        self._process.terminate()
+        try:
+            self._process.wait(WITHIN)
+        finally:
+            self._process.kill()
+            self._process.wait()
 
     def _program(self, stack: ExitStack) -> None:
         options = (("grpc.max_receive_message_length", 64 << 20), ("grpc.use_local_subchannel_pool", 1))

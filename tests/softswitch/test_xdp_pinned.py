@@ -296,3 +296,21 @@ def test_a_stopped_name_is_free(place: Place) -> None:
     second = place.pinned()
     second.release()
     place.pinned().clear()
+
+
+def test_a_name_under_which_nothing_is_kept_leaves_nothing(place: Place) -> None:
+    pinned = place.pinned("empty")
+    assert pinned.directory.exists()
+    pinned.release()
+    assert not pinned.directory.exists()
+
+
+def test_a_released_name_keeps_what_is_pinned_or_noted(place: Place) -> None:
+    place.killed_forwarder()
+    place.pinned().release()
+    assert place.pins() != []
+    assert passes(place) == {1}
+    noted = place.pinned("noted")
+    (noted.directory / "offload.json").write_text("{}")
+    noted.release()
+    assert (noted.directory / "offload.json").exists()

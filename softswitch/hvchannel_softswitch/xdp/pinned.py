@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 RUN = Path("/run/softswitch")
 _FOLDER = "softswitch"
 _PROGRAM = "program"
+_LOCK = "lock"
 
 
 class NameInUseError(Exception):
@@ -84,8 +85,10 @@ class Pinned:
         return self._home.lasting
 
     def release(self) -> None:
-        """Leaves everything as it is, and the name to others."""
+        """Leaves everything as it is, and the name to others; where nothing is kept, no trace of it."""
         if self._lock >= 0:
+            if not self._root.exists() and [path.name for path in _entries(self.directory)] == [_LOCK]:
+                self._remove_directory()
             os.close(self._lock)
             self._lock = -1
             self._home.close()
@@ -96,10 +99,13 @@ class Pinned:
         _remove_tree(self._root)
         with suppress(OSError):
             self._root.parent.rmdir()  # if this was the last
+        self._remove_directory()
+        self.release()
+
+    def _remove_directory(self) -> None:
         shutil.rmtree(self.directory, ignore_errors=True)
         with suppress(OSError):
             self.directory.parent.rmdir()
-        self.release()
 
     # --- maps of the ports
 
@@ -194,7 +200,7 @@ def _remove_tree(directory: Path) -> None:
 
 def _lock(directory: Path) -> int:
     """A locked descriptor; the kernel lets go of the lock when the process ends, however it ends."""
-    path = directory / "lock"
+    path = directory / _LOCK
     while True:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
