@@ -8,6 +8,7 @@ argument.
 
 from __future__ import annotations
 
+import json
 import queue
 import shutil
 import statistics
@@ -30,6 +31,7 @@ COMPILED = Path(__file__).parent.parent / "p4src" / "compiled"
 BATCHES = {1: 1000, 10: 2000, 100: 4000, 1000: 4000}
 """Entries written per round, by the size of the batch."""
 ROUNDS = 15
+MANY, MANY_BATCH, MANY_GOAL = 100_000, 1000, 2
 DEVICE_ID = 1
 _DEADLINE = 30.0
 _PEER = "simple_switch_grpc"
@@ -60,7 +62,38 @@ def measure() -> list[Figure]:
     with ExitStack() as running:
         channels = {target.name: running.enter_context(_primary_of(target)) for target in targets}
         rates = {size: _rates(channels, size, count) for size, count in BATCHES.items()}
-    return [_figure(name, size, rates[size]) for size in BATCHES for name in channels]
+        whole = {name: _fill(channel) for name, channel in channels.items()}
+    return [
+        *(_figure(name, size, rates[size]) for size in BATCHES for name in channels),
+        *(_whole_figure(name, whole) for name in channels),
+    ]
+
+
+def _whole_figure(name: str, seconds: dict[str, float]) -> Figure:
+    title, taken = f"{MANY} entries in batches of {MANY_BATCH}, {name}", seconds[name]
+    peer = seconds.get(_PEER)
+    if name == _PEER:
+        return Figure(title, taken, "s")
+    return Figure(
+        title,
+        taken,
+        "s",
+        _PEER if peer else None,
+        taken / peer if peer else None,
+        goal=f"<= {MANY_GOAL} s",
+        passed=taken <= MANY_GOAL,
+    )
+
+
+def _fill(channel: grpc.Channel) -> float:
+    """Seconds to write a large table full, into a pipeline that has just been set."""
+    requests = list(_requests(p4r.Update.INSERT, MANY_BATCH, MANY))
+    _set_pipeline(channel, room=MANY)
+    write: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/p4.v1.P4Runtime/Write")
+    began = time.perf_counter()
+    for request in requests:
+        write(request)
+    return time.perf_counter() - began
 
 
 def _figure(name: str, size: int, rates: dict[str, float]) -> Figure:
@@ -158,10 +191,14 @@ def _primary(channel: grpc.Channel) -> Iterator[None]:
         responses.cancel()
 
 
-def _set_pipeline(channel: grpc.Channel) -> None:
-    config = p4r.ForwardingPipelineConfig(
-        p4info=_p4info(), p4_device_config=(COMPILED / "host_vswitch.json").read_bytes()
-    )
+def _set_pipeline(channel: grpc.Channel, room: int | None = None) -> None:
+    """With `room`, the table that is written to is declared that large."""
+    info, code = _p4info(), json.loads((COMPILED / "host_vswitch.json").read_bytes())
+    if room is not None:
+        next(table for table in info.tables if table.preamble.alias == "forward").size = room
+        tables = [table for pipeline in code["pipelines"] for table in pipeline["tables"]]
+        next(table for table in tables if table["name"] == "forward")["max_size"] = room
+    config = p4r.ForwardingPipelineConfig(p4info=info, p4_device_config=json.dumps(code).encode())
     request = p4r.SetForwardingPipelineConfigRequest(
         device_id=DEVICE_ID,
         election_id=p4r.Uint128(low=1),
