@@ -217,6 +217,8 @@ class Supervisor:
             )
         with suppress(ProcessLookupError):  # ended already: then there is nothing to record
             child.process = registry.Process.of(process.pid)
+        if program.ready is None:
+            child.ready.set()  # here, as it may end before anybody looks
         self._change(child, State.RUNNING if child.ready.is_set() else State.STARTING)
         exited = asyncio.ensure_future(process.wait())
         stopping = asyncio.ensure_future(child.stopping.wait())
@@ -237,7 +239,7 @@ class Supervisor:
     async def _come_up(self, child: Child) -> None:
         program, policy = child.program, self._policy
         deadline = time.monotonic() + policy.ready_within
-        while not (child.process and await _answers(program.ready)):
+        while not (child.ready.is_set() or (child.process and await _answers(program.ready))):
             if child.state is State.FAILED:
                 raise StartError(
                     f"{program.key} ended with status {child.last_exit} before it was ready "
@@ -251,8 +253,9 @@ class Supervisor:
                     child.tail(),
                 )
             await asyncio.sleep(_POLL)
-        child.ready.set()
-        self._change(child, State.RUNNING)
+        if not child.ready.is_set():
+            child.ready.set()
+            self._change(child, State.RUNNING)
 
     def _change(self, child: Child, state: State) -> None:
         child.state, child.since = state, time.time()
@@ -297,7 +300,7 @@ def _signal_group(process: Process, number: signal.Signals) -> None:
 
 async def _answers(socket: Path | None) -> bool:
     if socket is None:
-        return True
+        return False
     try:
         _, writer = await asyncio.open_unix_connection(socket)
     except OSError:

@@ -126,6 +126,36 @@ async def test_a_killed_program_comes_back_and_is_counted(tmp_path: Path, namesp
         assert Process(recorded["pid"], recorded["start_time"]) == b.child("server").process
 
 
+async def test_one_without_a_socket_is_up_when_it_was_started_even_if_it_has_ended(
+    tmp_path: Path, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hvchannel_lab.supervisor._POLL", 1.0)  # nobody looks before its end
+    async with bench(tmp_path, namespace, Policy(first_delay=1000, longest_delay=1000)) as b:
+        await b.supervisor.start([b.program("brief", "pass")])
+        await until(lambda: b.child("brief").state is State.WAITING, "its end")
+        assert b.child("brief").last_exit == 0
+
+
+async def test_one_that_is_held_is_started_again_when_it_is_let_go(tmp_path: Path, namespace: str) -> None:
+    async with bench(tmp_path, namespace) as b:
+        await b.supervisor.start([b.program("server", SERVE, ready=True)])
+        with b.supervisor.hold("vm1/server"):
+            os.kill(b.pid("server"), signal.SIGKILL)
+            await until(lambda: b.child("server").state is State.WAITING, "its end")
+            await asyncio.sleep(10 * QUICK.longest_delay)
+            assert b.child("server").process is None
+        await until(lambda: b.child("server").process, "its restart")
+
+
+async def test_one_that_is_held_is_stopped_at_once(tmp_path: Path, namespace: str) -> None:
+    async with bench(tmp_path, namespace) as b:
+        await b.supervisor.start([b.program("server", SERVE, ready=True)])
+        with b.supervisor.hold("vm1/server"):
+            os.kill(b.pid("server"), signal.SIGKILL)
+            await until(lambda: b.child("server").state is State.WAITING, "its end")
+            await asyncio.wait_for(b.supervisor.stop(), 10)
+
+
 async def test_delays_grow_up_to_the_longest(tmp_path: Path, namespace: str) -> None:
     policy = Policy(first_delay=0.01, longest_delay=0.04, ready_within=20)
     async with bench(tmp_path, namespace, policy) as b:
