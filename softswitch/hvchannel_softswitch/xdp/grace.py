@@ -67,7 +67,8 @@ class Slots:
         self._last_retired = self._grace.generation
 
     def tidy(self) -> None:
-        """To be called after a batch: frees what is retired if that is much, so that no insertion has to wait for it."""
+        """To be called after a batch: frees what is retired if that is much, so that no insertion has to wait for
+        it."""
         if len(self._retired) >= MUCH:
             self.reclaim()
 
