@@ -2,7 +2,7 @@
 """The seam between the P4Runtime server and whatever runs the program: an engine.
 
 The server knows P4Info ids and bytestrings; an engine knows the names and widths of p4c's bmv2 JSON. They meet here,
-in names and plain integers. The interpreter is one engine; a compiled one can stand beside it.
+in names and plain integers. The interpreter is one engine, `xdp` the other.
 """
 
 from __future__ import annotations

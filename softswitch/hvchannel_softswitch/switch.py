@@ -26,6 +26,7 @@ from hvchannel_softswitch.engine import Engine, EntryKey, IdleSink
 from hvchannel_softswitch.interpreter import Interpreter
 from hvchannel_softswitch.model import Program
 from hvchannel_softswitch.ports import Port, PortDown
+from hvchannel_softswitch.sweeper import Sweeper
 from hvchannel_softswitch.trace import Tracer
 
 DROP_PORT = 511
@@ -37,9 +38,6 @@ the other way round see `rpc.turns`."""
 
 RETRY_SECONDS = 0.25
 """How often a vanished interface is looked for."""
-
-SWEEP_SECONDS = 0.25
-"""How often entries are looked at for having been idle, by the programs that have idle timeouts."""
 
 log = structlog.get_logger(__name__)
 
@@ -129,7 +127,7 @@ class Switch:
         self._tracer: Tracer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._retries: dict[int, asyncio.TimerHandle] = {}
-        self._sweep_timer: asyncio.TimerHandle | None = None
+        self._sweeper = Sweeper()
 
     def _add(self, port: Port, cpu_port: int | None, drop_port: int) -> None:
         if other := self._ports.get(port.number):
@@ -167,7 +165,7 @@ class Switch:
             self._engine.set_tracer(None)
         engine.set_tracer(self._tracer)
         self._engine = engine
-        self._schedule_sweep()
+        self._sweeper.sweep(self._loop, self._engine)
 
     def adopt(self) -> None:
         """An interpreter leaves nothing behind."""
@@ -197,7 +195,7 @@ class Switch:
         self._loop = asyncio.get_running_loop()
         for port in self._ports.values():
             self._open(port)
-        self._schedule_sweep()
+        self._sweeper.sweep(self._loop, self._engine)
 
     def stop(self) -> None:
         """Closes the ports. A stopped switch can be started again; its engine keeps its entries."""
@@ -207,19 +205,7 @@ class Switch:
         for port in self._ports.values():
             self._close(port)
         self._loop = None
-        self._schedule_sweep()
-
-    def _schedule_sweep(self) -> None:
-        if self._sweep_timer is not None:
-            self._sweep_timer.cancel()
-            self._sweep_timer = None
-        if self._loop is not None and self._engine is not None and self._engine.has_timeouts:
-            self._sweep_timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
-
-    def _sweep(self) -> None:
-        assert self._engine is not None
-        self._engine.sweep_idle()
-        self._schedule_sweep()
+        self._sweeper.sweep(self._loop, self._engine)
 
     def _open(self, port: Port) -> None:
         assert self._loop is not None

@@ -18,7 +18,8 @@ from hvchannel_softswitch import bpf
 from hvchannel_softswitch.bpf import XdpMode
 from hvchannel_softswitch.engine import EntryKey, IdleSink
 from hvchannel_softswitch.model import Program, UnsupportedProgram
-from hvchannel_softswitch.switch import DROP_PORT, SWEEP_SECONDS
+from hvchannel_softswitch.sweeper import Sweeper
+from hvchannel_softswitch.switch import DROP_PORT
 from hvchannel_softswitch.trace import Tracer
 from hvchannel_softswitch.xdp.compiled import ARENA, EVENTS, SETS, Left, PortMaps
 from hvchannel_softswitch.xdp.frames import CompiledEngine
@@ -67,7 +68,7 @@ class XdpSwitch:
         self._engine: CompiledEngine | None = None
         self._tracer: Tracer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._sweep_timer: asyncio.TimerHandle | None = None
+        self._sweeper = Sweeper()
         self._config = b""
         self._is_traced = False
         self._generic: list[int] = []
@@ -204,7 +205,7 @@ class XdpSwitch:
         engine.watch(self._tracer, self._tap)
         if self._loop is not None:
             self._watch(engine)
-        self._schedule_sweep()
+        self._sweeper.sweep(self._loop, self._engine)
 
     def pause(self) -> None:
         """Lets all frames through to the packet sockets of an interpreter; `commit` ends that. Raises AttachError,
@@ -213,6 +214,7 @@ class XdpSwitch:
             self._ports.run(bpf.load_program(_LET_THROUGH, name="let_through", frags=True))
             self._unwatch(self._engine)
             self._engine = None
+            self._sweeper.sweep(self._loop, None)
             self._ports.on_devices = None
 
     # --- watching ---------------------------------------------------------------------------------------------------
@@ -273,7 +275,7 @@ class XdpSwitch:
         self._ports.start()
         if self._engine is not None:
             self._watch(self._engine)
-        self._schedule_sweep()
+        self._sweeper.sweep(self._loop, self._engine)
 
     def stop(self, *, leave_running: bool = False) -> None:
         """Takes the program off the ports and removes what is pinned, or leaves all that as it is. Once."""
@@ -281,23 +283,11 @@ class XdpSwitch:
             self._unwatch(self._engine)
             self._engine.drain()
         self._loop = None
-        self._schedule_sweep()
+        self._sweeper.sweep(self._loop, self._engine)
         self._ports.stop(leave_running=leave_running)
         self._sender.close()
         if self._tap is not None:
             self._tap.close()
-
-    def _schedule_sweep(self) -> None:
-        if self._sweep_timer is not None:
-            self._sweep_timer.cancel()
-            self._sweep_timer = None
-        if self._loop is not None and self._engine is not None and self._engine.has_timeouts:
-            self._sweep_timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
-
-    def _sweep(self) -> None:
-        assert self._engine is not None
-        self._engine.sweep_idle()
-        self._schedule_sweep()
 
 
 def _left(maps: Mapping[str, bpf.Map]) -> Left:
