@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Getting into a NATS cluster: TLS both ways, credentials of both kinds, and what is said when they are wrong."""
 
+import asyncio
 import base64
 import hashlib
 import json
 import os
 import shutil
+import socket
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +46,32 @@ async def test_user_and_password_come_from_a_file(password_server, tmp_path: Pat
     for access in (wrong, Access()):
         with pytest.raises(FeedAwayError, match="refuses these credentials"):
             await open_feed(password_server.url, access)
+
+
+@pytest.mark.parametrize("told_after", [3, None])
+async def test_a_refusal_that_a_reset_destroys(told_after: int | None) -> None:
+    """The server's -ERR may be lost when it hangs up before it has read all we sent."""
+    tries = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal tries
+        tries += 1
+        writer.write(b'INFO {"server_id":"x","version":"2.9.10","max_payload":1048576}\r\n')
+        await reader.readuntil(b"\r\n")
+        if told_after is not None and tries > told_after:
+            writer.write(b"-ERR 'Authorization Violation'\r\n")
+            await writer.drain()
+            await reader.read()
+        else:
+            reset = struct.pack("ii", 1, 0)  # struct linger: close sends RST
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(FeedAwayError, match="refuses these credentials"):
+            await open_feed(f"nats://127.0.0.1:{port}", Access())
+    assert tries > 3
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ CALL_SECONDS: Final = 15.0  # a cluster elects a new leader in a few seconds
 _PING_SECONDS: Final = 5  # two unanswered pings: the server is taken to be gone
 _LONGEST_SECONDS: Final = 1.0
 _WRONG_SEQUENCE: Final = 10071
+_CUT_OFF: Final = 10  # tries at a server that ends the connection before it has told why
 _LEAST_PAYLOAD: Final = 512 * 1024  # a piece of 256 KiB and what is said of it, with room
 
 log = structlog.get_logger()
@@ -187,7 +188,7 @@ class Link:
         self._failures += 1
         if self._opened:
             self._say("debug", "feed_error", reason=self._last_error)
-        elif _final(error) or self._failures > len(self.url.servers):
+        elif _final(error) or self._failures > len(self.url.servers) * (_CUT_OFF if _cut_off(error) else 1):
             # the only way out: while it connects for the first time nats-py tries for ever and swallows cancellation
             raise _GaveUpError
 
@@ -217,6 +218,12 @@ def _final(error: Exception) -> bool:
     return isinstance(error, ssl.SSLError) or "Authorization Violation" in str(error)
 
 
+def _cut_off(error: Exception) -> bool:
+    """The server hung up while we logged in. Mostly it has refused the credentials: whatever we sent after them makes
+    its kernel answer with a reset, which can destroy the refusal before it is read. Another try may get to read it."""
+    return isinstance(error, ConnectionResetError | BrokenPipeError | nats.errors.UnexpectedEOF)
+
+
 def _netloc(url: ParseResult | None) -> str:
     return url.netloc.rpartition("@")[2] if url is not None else ""
 
@@ -227,6 +234,8 @@ def _told(error: BaseException) -> str:
         return "the server refuses these credentials (give valid ones by --feed-credentials FILE)"
     if isinstance(error, nats.errors.TimeoutError | TimeoutError):
         return "no answer in time"
+    if isinstance(error, Exception) and _cut_off(error):
+        return "the server ended the connection (when it does so at once: perhaps it refuses these credentials)"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate is not trusted: {error.verify_message} (--feed-ca FILE)"
     if isinstance(error, OSError) and error.strerror:
