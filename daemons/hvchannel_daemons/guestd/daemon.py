@@ -9,7 +9,12 @@ from typing import Any
 
 import grpc
 import structlog
+from hvchannel_telemetry import grpc_server
+from hvchannel_telemetry.health import Health
+from hvchannel_telemetry.log_levels import LogLevels
+from hvchannel_telemetry.process_service import ProcessService
 
+from hvchannel_daemons import logs
 from hvchannel_daemons.channel import channel_pb2_grpc, transport
 from hvchannel_daemons.channel.versions import SPOKEN, Versions
 from hvchannel_daemons.guestd.channel_service import ChannelService
@@ -44,8 +49,11 @@ async def run(
     local = LocalService(store, channel)
     channel_server = grpc.aio.server(options=transport.SERVER, maximum_concurrent_rpcs=16)
     local_server = grpc.aio.server(options=transport.LOCAL)
+    health = Health({"channel": lambda: "waits for its address", "session": lambda: _no_session(channel)})
+    process = ProcessService(health, LogLevels(logs.OWN))
     channel_pb2_grpc.add_ChannelServicer_to_server(channel, channel_server)
     guest_local_pb2_grpc.add_GuestServicer_to_server(local, local_server)
+    grpc_server.add_to(local_server, process)
     try:
         add_local_socket(local_server, options.socket)
     except ListenError:
@@ -56,6 +64,7 @@ async def run(
         port = await _unless(stop, add_channel_port(channel_server, options.listen))
         if port is not None:
             await channel_server.start()
+            health.add("channel", lambda: "")
             log.info("listening", channel=str(options.listen), socket=str(options.socket))
             if on_ready is not None:
                 on_ready(port)
@@ -63,10 +72,18 @@ async def run(
     finally:
         channel.stop()
         local.stop()
+        process.close()
         await asyncio.gather(channel_server.stop(_GRACE_SECONDS), local_server.stop(_GRACE_SECONDS))
         await store.close()
         options.socket.unlink(missing_ok=True)
         log.info("stopped")
+
+
+def _no_session(channel: ChannelService) -> str:
+    """Why the hypervisor and this guest do not talk."""
+    if channel.current is None:
+        return channel.last_close or "the hypervisor has not come yet"
+    return "" if channel.current.synced else "the documents of before are still coming"
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, int]) -> int | None:

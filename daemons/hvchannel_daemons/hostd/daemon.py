@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+from hvchannel_telemetry.log_levels import LogLevels
+from hvchannel_telemetry.process_service import ProcessService
 
-from hvchannel_daemons import limits
+from hvchannel_daemons import limits, logs
 from hvchannel_daemons.feed import Access, Feed, FeedAwayError, open_feed
-from hvchannel_daemons.hostd import attachments
+from hvchannel_daemons.hostd import attachments, local_server
 from hvchannel_daemons.hostd.backoff import Backoff
+from hvchannel_daemons.hostd.condition import Condition
 from hvchannel_daemons.hostd.link import VifLink, detached, shutting_down
 from hvchannel_daemons.hostd.session import Settings
 
@@ -27,6 +30,7 @@ class Options:
     source: str | None = None  # the hypervisor's address on the channel; None: do not check the route
     settings: Settings = Settings()  # noqa: RUF009 - frozen
     access: Access = Access()  # noqa: RUF009 - frozen
+    socket: Path | None = None  # of hostd's own server; None: it has none
 
 
 class Links:
@@ -81,18 +85,25 @@ class Links:
 async def run(options: Options, stop: asyncio.Event) -> None:
     """Serves until `stop` is set. A feed that is away is waited for, at the start as later.
 
-    Raises ValueError for options that do not go together; FeedError; FeedClaimedError when another hostd serves the
-    feed.
+    Raises ValueError for options that do not go together; SocketError; FeedError; FeedClaimedError when another hostd
+    serves the feed.
     """
-    feed = await _claimed(options, stop)
+    condition = Condition()
+    async with local_server.serving(options.socket, ProcessService(condition.health(), LogLevels(logs.OWN))):
+        await _serve(options, stop, condition)
+
+
+async def _serve(options: Options, stop: asyncio.Event, condition: Condition) -> None:
+    feed = await _claimed(options, stop, condition)
     if feed is None:
         return
+    condition.feed = feed
     try:
         for vif in await feed.sessions():
             await feed.drop_session(vif)  # of a hostd that is gone
         links = Links(feed, options)
         following = [
-            asyncio.create_task(attachments.follow(options.control, links)),
+            asyncio.create_task(attachments.follow(options.control, links, condition)),
             asyncio.create_task(links.follow_feed()),
         ]
         stopping = asyncio.create_task(stop.wait())
@@ -112,7 +123,7 @@ async def run(options: Options, stop: asyncio.Event) -> None:
         log.info("stopped")
 
 
-async def _claimed(options: Options, stop: asyncio.Event) -> Feed | None:
+async def _claimed(options: Options, stop: asyncio.Event, condition: Condition) -> Feed | None:
     """The feed, once it can be reached and is ours; None when `stop` came first."""
     backoff, said = Backoff(), ""
     while not stop.is_set():
@@ -125,6 +136,7 @@ async def _claimed(options: Options, stop: asyncio.Event) -> Feed | None:
                 raise
             return feed
         except FeedAwayError as error:
+            condition.feed_away = str(error)
             if str(error) != said:
                 said = str(error)
                 log.warning("feed_away", reason=said)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from hvchannel_telemetry.private_socket import SocketError
 
 from hvchannel_daemons import logs
 from hvchannel_daemons.feed import FeedError, parse
@@ -43,6 +44,13 @@ def hostd(
     heartbeat: Annotated[
         float, typer.Option(min=0.1, max=60, help="Seconds; a guest silent for three of them is given up.")
     ] = 1.0,
+    socket: Annotated[
+        Path | None,
+        typer.Option(
+            help="Serve hostd's health and log level on this unix socket, made with mode 0600.",
+            show_default="none",
+        ),
+    ] = None,
     log_level: Annotated[str, typer.Option(help=f"One of {', '.join(logs.LEVELS)}.")] = "info",
     log_json: Annotated[
         bool | None,
@@ -66,14 +74,14 @@ def hostd(
         typer.echo(f"hostd: {error}", err=True)
         raise typer.Exit(2) from error
     settings = Settings(heartbeat_seconds=heartbeat)
-    options = daemon.Options(control, at.where, port, source, settings, at.access)
+    options = daemon.Options(control, at.where, port, source, settings, at.access, socket)
 
     async def serve(stop: asyncio.Event) -> None:
         await daemon.run(options, stop)
 
     try:
         run_until_signal(serve)
-    except FeedError as error:
+    except (FeedError, SocketError) as error:
         typer.echo(f"hostd: {error}", err=True)
         raise typer.Exit(1) from error
 
