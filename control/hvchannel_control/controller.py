@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The controller: the attachments, the vSwitch that shall hold them, and who listens."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from ipaddress import IPv4Address
 
 import structlog
+from hvchannel_telemetry.health import Health
 
 from hvchannel_control.api import control_pb2
 from hvchannel_control.attachments import Attachments
@@ -86,6 +87,35 @@ class Controller:
             digests=self._reports.digests,
             leases_used=self._attachments.leases_used,
             leases_total=self._attachments.leases_total,
+        )
+
+    def realised(self) -> dict[str, bool]:
+        """Whether the vSwitch holds it, by VIF."""
+        return {vif.vif_id: vif.vif_id in self._realised for vif in self._attachments.all()}
+
+    @property
+    def leases(self) -> tuple[int, int]:
+        """How many LIPs are leased, of how many."""
+        return self._attachments.leases_used, self._attachments.leases_total
+
+    @property
+    def digests(self) -> Mapping[str, int]:
+        """Reports by digest name."""
+        return self._reports.digests
+
+    @property
+    def profile(self) -> str:
+        """ "host" or "guest"."""
+        return self._profile.name
+
+    def health(self) -> Health:
+        """The controller's parts: its vSwitch answers, and holds what it should."""
+        state = self.vswitch.state
+        return Health(
+            {
+                "switch": lambda: "" if state.connected else state.last_error or "not reached yet",
+                "tables": lambda: "" if state.in_sync else state.last_error or "not written yet",
+            }
         )
 
     def _desired(self) -> list[Entry]:

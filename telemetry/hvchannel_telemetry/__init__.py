@@ -10,5 +10,7 @@ the project may import it.
     private_socket   the unix socket on which a process answers its owner, and nobody else
     client           asks another process, over its unix socket
     metrics_address  where metrics are served
+    metrics_options  how a command line says so
     exposition       serves them there
+    scrape           reads them
 """

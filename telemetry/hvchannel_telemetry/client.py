@@ -40,7 +40,7 @@ class ProcessClient:
     def health(self) -> dict[str, str]:
         """Why each part of the process does not serve; empty where it does."""
         answer: pb.Health = self._call(self._stub.GetHealth, pb.GetHealthRequest())
-        return dict(answer.parts)
+        return dict(sorted(answer.parts.items()))
 
     def log_levels(self) -> pb.LogLevels:
         """The levels in force."""

@@ -82,7 +82,7 @@ class LogLevels:
         elif part in self._overrides:
             self._end(part)
             self._apply(part, None)
-        log.warning("log_level", part=part or "all", level=level or "as_started", seconds=seconds or None)
+        log.warning("log_level", part=part or "all", now=level or "as_started", seconds=seconds or None)
         return self.levels()
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ class LogLevels:
     def _revert(self, part: str) -> None:
         self._end(part)
         self._apply(part, None)
-        log.warning("log_level", part=part or "all", level="as_started", seconds=None)
+        log.warning("log_level", part=part or "all", now="as_started", seconds=None)
 
     def _end(self, part: str) -> None:
         override = self._overrides.pop(part, None)

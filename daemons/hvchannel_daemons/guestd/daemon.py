@@ -3,16 +3,19 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 import structlog
-from hvchannel_telemetry import grpc_server
+from hvchannel_telemetry import exposition, grpc_server
 from hvchannel_telemetry.health import Health
 from hvchannel_telemetry.log_levels import LogLevels
+from hvchannel_telemetry.metrics_address import MetricsAddress
 from hvchannel_telemetry.process_service import ProcessService
+from prometheus_client import CollectorRegistry
 
 from hvchannel_daemons import logs
 from hvchannel_daemons.channel import channel_pb2_grpc, transport
@@ -20,6 +23,7 @@ from hvchannel_daemons.channel.versions import SPOKEN, Versions
 from hvchannel_daemons.guestd.channel_service import ChannelService
 from hvchannel_daemons.guestd.listening import Endpoint, ListenError, add_channel_port, add_local_socket
 from hvchannel_daemons.guestd.local_service import LocalService
+from hvchannel_daemons.guestd.metrics import GuestdCollector
 from hvchannel_daemons.guestd.store import GuestStore
 from hvchannel_daemons.local import guest_local_pb2_grpc
 
@@ -34,6 +38,7 @@ class Options:
     state: Path  # directory of the store
     socket: Path  # of the local API
     versions: Versions = SPOKEN
+    metrics: MetricsAddress | None = None
 
 
 async def run(
@@ -42,7 +47,7 @@ async def run(
     """Serves until `stop` is set. `on_ready` gets the channel's port once both servers listen.
 
     The local API is up before the channel's address exists: local programs read what was delivered earlier.
-    Raises ListenError, StoreInUse, DatabaseError.
+    Raises ListenError, MetricsAddressError, StoreInUse, DatabaseError.
     """
     store = await asyncio.to_thread(GuestStore, options.state)
     channel = ChannelService(store, versions=options.versions)
@@ -54,6 +59,9 @@ async def run(
     channel_pb2_grpc.add_ChannelServicer_to_server(channel, channel_server)
     guest_local_pb2_grpc.add_GuestServicer_to_server(local, local_server)
     grpc_server.add_to(local_server, process)
+    collector, registry = GuestdCollector(store, channel), CollectorRegistry()
+    collector.register(registry)
+    observed = AsyncExitStack()
     try:
         add_local_socket(local_server, options.socket)
     except ListenError:
@@ -61,6 +69,7 @@ async def run(
         raise
     try:
         await local_server.start()
+        await observed.enter_async_context(exposition.serving(options.metrics, registry, collector.prepare))
         port = await _unless(stop, add_channel_port(channel_server, options.listen))
         if port is not None:
             await channel_server.start()
@@ -73,6 +82,7 @@ async def run(
         channel.stop()
         local.stop()
         process.close()
+        await observed.aclose()
         await asyncio.gather(channel_server.stop(_GRACE_SECONDS), local_server.stop(_GRACE_SECONDS))
         await store.close()
         options.socket.unlink(missing_ok=True)

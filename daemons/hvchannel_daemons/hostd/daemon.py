@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+from hvchannel_telemetry import exposition
 from hvchannel_telemetry.log_levels import LogLevels
+from hvchannel_telemetry.metrics_address import MetricsAddress
 from hvchannel_telemetry.process_service import ProcessService
+from prometheus_client import CollectorRegistry
 
 from hvchannel_daemons import limits, logs
-from hvchannel_daemons.feed import Access, Feed, FeedAwayError, open_feed
+from hvchannel_daemons.feed import Access, Feed, FeedAwayError, SessionState, open_feed
 from hvchannel_daemons.hostd import attachments, local_server
 from hvchannel_daemons.hostd.backoff import Backoff
 from hvchannel_daemons.hostd.condition import Condition
 from hvchannel_daemons.hostd.link import VifLink, detached, shutting_down
+from hvchannel_daemons.hostd.metrics import HostdCollector
 from hvchannel_daemons.hostd.session import Settings
 
 log = structlog.get_logger()
@@ -31,6 +35,8 @@ class Options:
     settings: Settings = Settings()  # noqa: RUF009 - frozen
     access: Access = Access()  # noqa: RUF009 - frozen
     socket: Path | None = None  # of hostd's own server; None: it has none
+    metrics: MetricsAddress | None = None
+    metrics_per_vif: bool = False
 
 
 class Links:
@@ -64,6 +70,9 @@ class Links:
             await link.stop(detached())
             await self._feed.drop_session(vif)
 
+    def states(self) -> dict[str, SessionState]:
+        return {vif: link.state for vif, link in self._links.items()}
+
     async def only(self, vifs: set[str]) -> None:
         for vif in self._links.keys() - vifs:
             await self.detached(vif)
@@ -85,15 +94,23 @@ class Links:
 async def run(options: Options, stop: asyncio.Event) -> None:
     """Serves until `stop` is set. A feed that is away is waited for, at the start as later.
 
-    Raises ValueError for options that do not go together; SocketError; FeedError; FeedClaimedError when another hostd
-    serves the feed.
+    Raises ValueError for options that do not go together; SocketError; MetricsAddressError; FeedError;
+    FeedClaimedError when another hostd serves the feed.
     """
     condition = Condition()
-    async with local_server.serving(options.socket, ProcessService(condition.health(), LogLevels(logs.OWN))):
-        await _serve(options, stop, condition)
+    process = ProcessService(condition.health(), LogLevels(logs.OWN))
+    collector, registry = HostdCollector(condition, per_vif=options.metrics_per_vif), CollectorRegistry()
+    collector.register(registry)
+    async with (
+        local_server.serving(options.socket, process),
+        exposition.serving(options.metrics, registry, collector.prepare),
+    ):
+        await _serve(options, stop, condition, collector)
 
 
-async def _serve(options: Options, stop: asyncio.Event, condition: Condition) -> None:
+async def _serve(
+    options: Options, stop: asyncio.Event, condition: Condition, collector: HostdCollector
+) -> None:
     feed = await _claimed(options, stop, condition)
     if feed is None:
         return
@@ -101,7 +118,7 @@ async def _serve(options: Options, stop: asyncio.Event, condition: Condition) ->
     try:
         for vif in await feed.sessions():
             await feed.drop_session(vif)  # of a hostd that is gone
-        links = Links(feed, options)
+        links = collector.sessions = Links(feed, options)
         following = [
             asyncio.create_task(attachments.follow(options.control, links, condition)),
             asyncio.create_task(links.follow_feed()),

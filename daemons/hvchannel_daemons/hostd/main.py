@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from hvchannel_telemetry.exposition import MetricsAddressError
+from hvchannel_telemetry.metrics_options import AllowAny, MetricsAt, PerVif, metrics_address
 from hvchannel_telemetry.private_socket import SocketError
 
 from hvchannel_daemons import logs
@@ -56,6 +58,9 @@ def hostd(
         bool | None,
         typer.Option("--log-json/--no-log-json", help="Default: JSON unless stderr is a terminal."),
     ] = None,
+    metrics: MetricsAt = None,
+    metrics_allow_any: AllowAny = False,
+    metrics_per_vif: PerVif = False,
 ) -> None:
     """The hypervisor's end of the channel: delivers what the feed holds for each VIF, until SIGTERM or
     SIGINT.
@@ -70,18 +75,21 @@ def hostd(
         if not at.where:
             raise ValueError(f"which feed? give --feed ({FORMS}) or set HVCHANNEL_FEED")
         at.access.check(parse(at.where))
+        metrics_at = metrics_address(metrics, metrics_allow_any)
     except ValueError as error:
         typer.echo(f"hostd: {error}", err=True)
         raise typer.Exit(2) from error
     settings = Settings(heartbeat_seconds=heartbeat)
-    options = daemon.Options(control, at.where, port, source, settings, at.access, socket)
+    options = daemon.Options(
+        control, at.where, port, source, settings, at.access, socket, metrics_at, metrics_per_vif
+    )
 
     async def serve(stop: asyncio.Event) -> None:
         await daemon.run(options, stop)
 
     try:
         run_until_signal(serve)
-    except (FeedError, SocketError) as error:
+    except (FeedError, SocketError, MetricsAddressError) as error:
         typer.echo(f"hostd: {error}", err=True)
         raise typer.Exit(1) from error
 
