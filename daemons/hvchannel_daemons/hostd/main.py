@@ -3,12 +3,13 @@
 
 import asyncio
 import ipaddress
+import socket
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hvchannel_daemons import logs
+from hvchannel_daemons import limits, logs
 from hvchannel_daemons.feed import FeedError, parse
 from hvchannel_daemons.feed.location import FORMS
 from hvchannel_daemons.feed_options import FeedAt, takes_feed
@@ -23,7 +24,7 @@ app = typer.Typer(name="hostd", add_completion=False, pretty_exceptions_enable=F
     no_args_is_help=True,
     epilog="Example: hostd --control /run/hvchannel/control.sock --feed /var/lib/hvchannel/feed.db "
     "--source 169.254.1.1. Example: hostd --control /run/hvchannel/control.sock --feed "
-    "tls://n1:4222,n2:4222,n3:4222/hv7 --feed-credentials /etc/hvchannel/hv7.creds",
+    "tls://n1:4222,n2:4222,n3:4222/site1 --host hv7 --feed-credentials /etc/hvchannel/hv7.creds",
 )
 @takes_feed
 def hostd(
@@ -35,6 +36,14 @@ def hostd(
         str | None,
         typer.Option(
             help="The hypervisor's address on the channel: dial only where the route leaves from it."
+        ),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help="This hypervisor's name, by which the feed tells who serves a VIF (default: the machine's "
+            "hostname).",
+            show_default=False,
         ),
     ] = None,
     port: Annotated[
@@ -59,6 +68,7 @@ def hostd(
         logs.set_up(log_level, log_json)
         if source is not None:
             ipaddress.ip_address(source)
+        name = limits.check_host(host if host is not None else socket.gethostname())
         if not at.where:
             raise ValueError(f"which feed? give --feed ({FORMS}) or set HVCHANNEL_FEED")
         at.access.check(parse(at.where))
@@ -66,7 +76,7 @@ def hostd(
         typer.echo(f"hostd: {error}", err=True)
         raise typer.Exit(2) from error
     settings = Settings(heartbeat_seconds=heartbeat)
-    options = daemon.Options(control, at.where, port, source, settings, at.access)
+    options = daemon.Options(control, at.where, port, source, settings, at.access, name)
 
     async def serve(stop: asyncio.Event) -> None:
         await daemon.run(options, stop)

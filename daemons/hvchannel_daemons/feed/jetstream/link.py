@@ -235,7 +235,9 @@ def _told(error: BaseException) -> str:
     if isinstance(error, nats.errors.TimeoutError | TimeoutError):
         return "no answer in time"
     if isinstance(error, Exception) and _cut_off(error):
-        return "the server ended the connection (when it does so at once: perhaps it refuses these credentials)"
+        return (
+            "the server ended the connection (when it does so at once: perhaps it refuses these credentials)"
+        )
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate is not trusted: {error.verify_message} (--feed-ca FILE)"
     if isinstance(error, OSError) and error.strerror:
