@@ -20,12 +20,13 @@ def vms(at: FeedAt, as_json: Json = False) -> None:
     if as_json:
         print_json(overview)
         return
-    table = Table("VIF", "session", "since", "documents", "acknowledged", "last report")
+    table = Table("VIF", "host", "session", "since", "documents", "acknowledged", "last report")
     for row in overview["vms"]:
         state = row["state"] + (f": {row['reason']}" if row["reason"] else "")
         report = row["last_report"]
         table.add_row(
             row["vif"],
+            row["host"],
             state,
             ago(row["since_unix_ns"]),
             str(row["documents"]),
@@ -76,6 +77,7 @@ async def _overview(opened: Feed) -> dict[str, Any]:
                 "reason": session.reason if session else "",
                 "since": time_of(session.since_unix_ns) if session else None,
                 "since_unix_ns": session.since_unix_ns if session else 0,
+                "host": session.host if session else "",
                 "address": session.address if session else "",
                 "version": session.version if session else 0,
                 "agent": session.agent if session else "",

@@ -9,6 +9,7 @@ import pytest
 import typer
 from hvchannel_daemons.commands import register
 from hvchannel_daemons.feed import Ack, Feed, Outcome, Report, Session, SessionState, open_feed
+from hvchannel_daemons.hostd.main import app as hostd
 from typer.testing import CliRunner, Result
 
 app = typer.Typer()
@@ -148,12 +149,15 @@ def test_vms_and_reports(cli: Cli) -> None:
     async def hostd(feed: Feed) -> None:
         await feed.record_acks("vm1", [Ack("a", 1, Outcome.STORED, 1)])
         await feed.add_reports("vm1", [report])
-        await feed.set_session(Session("vm1", SessionState.READY, "", 1, "169.254.1.10:2345", 1, "guest"))
+        await feed.set_session(
+            Session("vm1", SessionState.READY, "", 1, "169.254.1.10:2345", 1, "guest", "hv1")
+        )
         await feed.claim()
         served = json.loads(await asyncio.to_thread(lambda: cli("vms", "--json").stdout))
         assert served["served"] is True
         (vm,) = served["vms"]
         assert (vm["vif"], vm["state"], vm["documents"], vm["acknowledged"]) == ("vm1", "READY", 2, 1)
+        assert vm["host"] == "hv1"
         assert vm["last_report"]["type"] == "answer"
 
     cli.fill(hostd)
@@ -210,6 +214,12 @@ def test_a_feed_that_is_none_is_explained(arguments: list[str], message: str) ->
     assert failed.exit_code == 2
     assert message in failed.stderr and "hunter2" not in failed.stderr
     assert failed.stderr.count("\n") == 1
+
+
+def test_a_host_that_is_none_is_explained() -> None:
+    failed = CliRunner().invoke(hostd, ["--control", "/x", "--feed", "/y", "--host", "hv 1"])
+    assert (failed.exit_code, failed.stderr.count("\n")) == (2, 1)
+    assert "hostd: host 'hv 1' is not valid (valid: 1 to 63 characters of" in failed.stderr
 
 
 def test_every_help_teaches_by_example() -> None:

@@ -257,7 +257,9 @@ async def test_reports_of_a_vif_are_bounded(feed: Feed) -> None:
 async def test_sessions_and_vifs(feed: Feed) -> None:
     await feed.put("vm1", "a", b"", "")
     await feed.add_reports("vm2", [report(1)])
-    session = Session("vm3", SessionState.BACKOFF, "connection refused", 5, "169.254.1.10:2345", 1, "agent")
+    session = Session(
+        "vm3", SessionState.BACKOFF, "connection refused", 5, "169.254.1.10:2345", 1, "agent", "hv1"
+    )
     await feed.set_session(session)
     assert await feed.sessions() == {"vm3": session}
     assert await feed.vifs() == ["vm1", "vm2", "vm3"]
@@ -324,3 +326,15 @@ async def test_sqlite_file_is_private_and_errors_name_it(tmp_path: Path) -> None
         await SqliteFeed.open(tmp_path / "other")
     with pytest.raises(FeedError, match="no such file"):
         await SqliteFeed.open(tmp_path / "missing", create=False)
+
+
+async def test_an_sqlite_file_of_an_earlier_release_is_brought_up_to_date(tmp_path: Path) -> None:
+    before = await SqliteFeed.open(tmp_path / "feed.db")
+    await before._write(lambda c: c.execute("DROP TABLE history"))
+    await before._write(lambda c: c.execute("ALTER TABLE sessions DROP COLUMN host"))
+    await before._write(lambda c: c.execute("INSERT INTO sessions VALUES ('vm1', 'READY', '', 1, '', 1, '')"))
+    await before.close()
+    after = await SqliteFeed.open(tmp_path / "feed.db")
+    assert (await after.sessions())["vm1"].host == ""
+    assert await after.history("vm1", "a") == []
+    await after.close()

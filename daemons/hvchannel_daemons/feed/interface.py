@@ -135,6 +135,7 @@ class Session:
     address: str = ""  # LIP:port
     version: int = 0  # of the channel's protocol; 0 before it is negotiated
     agent: str = ""  # the guest's program
+    host: str = ""  # the hypervisor whose hostd wrote this
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ the order of commits and a reader that remembers the last one misses nothing.
 """
 
 import asyncio
+import dataclasses
 import fcntl
 import hashlib
 import os
@@ -61,8 +62,8 @@ class SqliteFeed:
                 Database, path, tables.SCHEMA, tables.VERSION, set_up=statements.new_feed
             )
             origin = await database.read(lambda c: str(c.execute("SELECT origin FROM feed").fetchone()[0]))
-            if not await database.read(statements.has_history):
-                await database.write(statements.add_history)
+            if not await database.read(statements.is_current):
+                await database.write(statements.bring_up_to_date)
         except DatabaseError as error:
             raise FeedError(f"feed {error}") from error
         return cls(path, database, origin)
@@ -251,16 +252,10 @@ class SqliteFeed:
         return await self._write(work)
 
     async def set_session(self, session: Session) -> None:
-        values = (
-            session.vif,
-            session.state.value,
-            session.reason,
-            session.since_unix_ns,
-            session.address,
-            session.version,
-            session.agent,
-        )
-        await self._write(lambda c: c.execute("REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?)", values))
+        values = dataclasses.asdict(session)
+        columns, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
+        statement = f"REPLACE INTO sessions ({columns}) VALUES ({marks})"  # noqa: S608 - names of fields
+        await self._write(lambda c: c.execute(statement, values))
 
     async def drop_session(self, vif: str) -> None:
         await self._write(lambda c: c.execute("DELETE FROM sessions WHERE vif = ?", (vif,)))

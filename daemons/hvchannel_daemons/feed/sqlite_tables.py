@@ -84,7 +84,8 @@ CREATE TABLE sessions (
   since_unix_ns INTEGER NOT NULL,
   address TEXT NOT NULL,
   version INTEGER NOT NULL,
-  agent TEXT NOT NULL
+  agent TEXT NOT NULL,
+  host TEXT NOT NULL DEFAULT ''
 )
 """
 
@@ -129,6 +130,7 @@ def session(row: sqlite3.Row) -> Session:
         address=row["address"],
         version=row["version"],
         agent=row["agent"],
+        host=row["host"],
     )
 
 

@@ -4,7 +4,8 @@ the feed says what they shall have, links deliver."""
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+import socket
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -34,6 +35,7 @@ class Options:
     source: str | None = None  # the hypervisor's address on the channel; None: do not check the route
     settings: Settings = Settings()  # noqa: RUF009 - frozen
     access: Access = Access()  # noqa: RUF009 - frozen
+    host: str = field(default_factory=socket.gethostname)  # this hypervisor's name in the feed
     socket: Path | None = None  # of hostd's own server; None: it has none
     metrics: MetricsAddress | None = None
     metrics_per_vif: bool = False
@@ -60,7 +62,13 @@ class Links:
             await self.detached(vif)
         log.info("vif_attached", vif=vif, lip=lip)
         self._links[vif] = VifLink(
-            vif, lip, self._options.port, self._feed, self._options.settings, source=self._options.source
+            vif,
+            lip,
+            self._options.port,
+            self._feed,
+            self._options.settings,
+            host=self._options.host,
+            source=self._options.source,
         )
 
     async def detached(self, vif: str) -> None:
@@ -124,7 +132,7 @@ async def _serve(
             asyncio.create_task(links.follow_feed()),
         ]
         stopping = asyncio.create_task(stop.wait())
-        log.info("serving", feed=options.feed, control=str(options.control))
+        log.info("serving", host=options.host, feed=options.feed, control=str(options.control))
         try:
             await asyncio.wait((*following, stopping), return_when=asyncio.FIRST_COMPLETED)
             for done in following:

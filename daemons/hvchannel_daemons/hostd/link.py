@@ -30,9 +30,9 @@ class VifLink:
     """`wake` tells it that documents of the VIF changed."""
 
     def __init__(
-        self, vif: str, lip: str, port: int, feed: Feed, settings: Settings, *, source: str | None
+        self, vif: str, lip: str, port: int, feed: Feed, settings: Settings, *, host: str, source: str | None
     ) -> None:
-        """Starts at once. `source`: the hypervisor's address on the channel,
+        """Starts at once. `host`: this hypervisor's name. `source`: the hypervisor's address on the channel,
         if the route shall be checked."""
         self.lip = lip
         self.wake = asyncio.Event()
@@ -41,6 +41,7 @@ class VifLink:
         self._address = f"[{lip}]:{port}" if ":" in lip else f"{lip}:{port}"
         self._feed = feed
         self._settings = settings
+        self._host = host
         self._source = source
         self._shown: tuple[SessionState, str] | None = None
         self._log = log.bind(vif=vif, address=self._address)
@@ -135,7 +136,9 @@ class VifLink:
         report = self._log.warning if state is SessionState.BACKOFF else self._log.info
         report("session", state=state.value, reason=reason)
         peer = peer or Peer()
-        session = Session(self._vif, state, reason, time.time_ns(), self._address, peer.version, peer.agent)
+        session = Session(
+            self._vif, state, reason, time.time_ns(), self._address, peer.version, peer.agent, self._host
+        )
         try:
             await self._feed.set_session(session)
         except FeedError as error:

@@ -3,6 +3,7 @@
 
 import asyncio
 import ipaddress
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from hvchannel_telemetry.exposition import MetricsAddressError
 from hvchannel_telemetry.metrics_options import AllowAny, MetricsAt, PerVif, metrics_address
 from hvchannel_telemetry.private_socket import SocketError
 
-from hvchannel_daemons import logs
+from hvchannel_daemons import limits, logs
 from hvchannel_daemons.feed import FeedError, parse
 from hvchannel_daemons.feed.location import FORMS
 from hvchannel_daemons.feed_options import FeedAt, takes_feed
@@ -26,7 +27,7 @@ app = typer.Typer(name="hostd", add_completion=False, pretty_exceptions_enable=F
     no_args_is_help=True,
     epilog="Example: hostd --control /run/hvchannel/control.sock --feed /var/lib/hvchannel/feed.db "
     "--source 169.254.1.1. Example: hostd --control /run/hvchannel/control.sock --feed "
-    "tls://n1:4222,n2:4222,n3:4222/hv7 --feed-credentials /etc/hvchannel/hv7.creds",
+    "tls://n1:4222,n2:4222,n3:4222/site1 --host hv7 --feed-credentials /etc/hvchannel/hv7.creds",
 )
 @takes_feed
 def hostd(
@@ -40,15 +41,24 @@ def hostd(
             help="The hypervisor's address on the channel: dial only where the route leaves from it."
         ),
     ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help="This hypervisor's name, by which the feed tells who serves a VIF (default: the machine's "
+            "hostname).",
+            show_default=False,
+        ),
+    ] = None,
     port: Annotated[
         int, typer.Option(min=1, max=65535, help="TCP port of guestd, at each VIF's LIP.")
     ] = 2345,
     heartbeat: Annotated[
         float, typer.Option(min=0.1, max=60, help="Seconds; a guest silent for three of them is given up.")
     ] = 1.0,
-    socket: Annotated[
+    local_socket: Annotated[
         Path | None,
         typer.Option(
+            "--socket",
             help="Serve hostd's health and log level on this unix socket, made with mode 0600.",
             show_default="none",
         ),
@@ -72,6 +82,7 @@ def hostd(
         logs.set_up(log_level, log_json)
         if source is not None:
             ipaddress.ip_address(source)
+        name = limits.check_host(host if host is not None else socket.gethostname())
         if not at.where:
             raise ValueError(f"which feed? give --feed ({FORMS}) or set HVCHANNEL_FEED")
         at.access.check(parse(at.where))
@@ -81,7 +92,16 @@ def hostd(
         raise typer.Exit(2) from error
     settings = Settings(heartbeat_seconds=heartbeat)
     options = daemon.Options(
-        control, at.where, port, source, settings, at.access, socket, metrics_at, metrics_per_vif
+        control,
+        at.where,
+        port,
+        source,
+        settings,
+        at.access,
+        host=name,
+        socket=local_socket,
+        metrics=metrics_at,
+        metrics_per_vif=metrics_per_vif,
     )
 
     async def serve(stop: asyncio.Event) -> None:

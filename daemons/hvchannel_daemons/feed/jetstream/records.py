@@ -3,7 +3,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final, Protocol
 
 from nats.aio.msg import Msg
@@ -154,6 +154,7 @@ def encode_session(session: Session) -> bytes:
             "address": session.address,
             "version": session.version,
             "agent": session.agent,
+            "host": session.host,
         }
     ).encode()
 
@@ -163,7 +164,10 @@ def decode_session(stored: Stored) -> Session | None:
     if not stored.data:
         return None
     said = json.loads(stored.data)
-    return Session(**(said | {"state": SessionState(said["state"])}))
+    known = {field.name for field in fields(Session)}  # a newer hostd may say more
+    return Session(
+        **({name: said[name] for name in said.keys() & known} | {"state": SessionState(said["state"])})
+    )
 
 
 def report_headers(report: Report, unix_ns: int, pieces: str | None) -> dict[str, str]:
