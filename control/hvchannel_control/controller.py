@@ -49,7 +49,7 @@ class Controller:
         known = {vif.vif_id for vif in self._attachments.all()}
         vif = self._attachments.attach(vif_id, mac, port, vlan)
         if vif_id not in known:
-            log.info("VIF attached", vif=vif_id, mac=vif.mac, port=vif.port, vlan=vif.vlan, lip=str(vif.lip))
+            log.info("vif_attached", vif=vif_id, mac=vif.mac, port=vif.port, vlan=vif.vlan, lip=str(vif.lip))
             self.watchers.attached(self._message(vif))
             self.vswitch.wake()
         return self._message(vif)
@@ -57,7 +57,7 @@ class Controller:
     def detach(self, vif_id: str) -> None:
         """Detaches a VIF. Raises RefusedError and StoreError."""
         vif = self._attachments.detach(vif_id)
-        log.info("VIF detached", vif=vif_id, mac=vif.mac, port=vif.port, lip=str(vif.lip))
+        log.info("vif_detached", vif=vif_id, mac=vif.mac, port=vif.port, lip=str(vif.lip))
         self._realised.discard(vif_id)
         self.watchers.detached(vif_id)
         self.vswitch.wake()
@@ -132,7 +132,7 @@ class Controller:
             if realised == (vif.vif_id in self._realised):
                 continue
             (self._realised.add if realised else self._realised.discard)(vif.vif_id)
-            log.info("VIF realised" if realised else "VIF not realised", vif=vif.vif_id, port=vif.port)
+            log.info("vif_realised" if realised else "vif_not_realised", vif=vif.vif_id, port=vif.port)
             self.watchers.attached(self._message(vif))
 
     def _message(self, vif: Vif) -> control_pb2.Vif:

@@ -39,9 +39,7 @@ class Reports:
         left_out = self._due(name, port)
         if left_out is not None:
             shown = {key: _show(key, value) for key, value in values.items()}
-            log.warning(
-                "vSwitch reports a drop", digest=name, vif=self._vif_at(port), left_out=left_out, **shown
-            )
+            log.warning("drop_reported", digest=name, vif=self._vif_at(port), left_out=left_out, **shown)
 
     def packet_in(self, metadata: Mapping[str, int], payload: bytes) -> None:
         """A packet that the vSwitch passed to the controller."""
@@ -49,7 +47,7 @@ class Reports:
         left_out = self._due(f"packet_in {reason}", port)
         if left_out is not None:
             log.info(
-                "packet for the controller",
+                "packet_in",
                 port=port,
                 vif=self._vif_at(port),
                 reason=reason,

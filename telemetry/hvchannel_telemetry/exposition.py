@@ -15,7 +15,13 @@ from http import HTTPStatus
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Metric, PlatformCollector, ProcessCollector, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Metric,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from hvchannel_telemetry import private_socket
@@ -52,7 +58,7 @@ async def serving(
     if address is None:
         yield None
         return
-    disable_created_metrics()  # of each counter another series that nobody asks for
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # of each counter another series that nobody asks for
     for collector in (ProcessCollector(registry=None), PlatformCollector(registry=None)):
         registry.register(collector)
     exposition = _Exposition(registry, prepare)
@@ -102,7 +108,7 @@ class _Exposition:
                 await writer.drain()
                 writer.close()
                 await writer.wait_closed()
-        except (TimeoutError, OSError):
+        except (TimeoutError, OSError, asyncio.CancelledError):  # only `close` cancels
             writer.transport.abort()
         finally:
             self._answering.discard(task)
