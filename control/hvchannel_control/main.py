@@ -92,9 +92,8 @@ def host(
         program = find_program("host_vswitch", settings.pipeline)
         store = Store(settings.state)
         attachments = HostAttachments(settings, store, _log_move)
-        channel = settings.channel
         controller = Controller(
-            HostProfile(settings), attachments, settings.switch, program, cip=channel.cip, vni=channel.vni
+            HostProfile(settings), attachments, settings.switch, program, cip=settings.channel.cip
         )
         asyncio.run(_run(controller, settings.socket, observe))
     except ConfigError as error:
@@ -135,9 +134,7 @@ def guest(
         profile = GuestProfile(settings)
         program = find_program(profile.program, settings.pipeline)
         attachments = FixedAttachment(profile.own_vif())
-        controller = Controller(
-            profile, attachments, settings.switch, program, cip=settings.channel.cip, vni=0
-        )
+        controller = Controller(profile, attachments, settings.switch, program, cip=settings.channel.cip)
         asyncio.run(_run(controller, settings.socket, observe))
     except ConfigError as error:
         _fail(str(error), code=2)
