@@ -58,7 +58,7 @@ async def serving(
     if address is None:
         yield None
         return
-    disable_created_metrics()  # of each counter another series that nobody asks for
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # of each counter another series that nobody asks for
     for collector in (ProcessCollector(registry=None), PlatformCollector(registry=None)):
         registry.register(collector)
     exposition = _Exposition(registry, prepare)
