@@ -17,6 +17,7 @@ from rich.console import Console
 
 from hvchannel_lab import journey, journey_view, live, logs
 from hvchannel_lab.handle import Handle, LabTimeoutError
+from hvchannel_lab.move import Move, MoveError, Step
 from hvchannel_lab.registry import LabRunsError, NoSuchLabError
 from hvchannel_lab.running_lab import BringUpError, RunningLab
 from hvchannel_lab.supervisor import StartError
@@ -33,6 +34,7 @@ _FAILURES = (
     BringUpError,
     StartError,
     journey.JourneyError,
+    MoveError,
     LabTimeoutError,
     FeedError,
     SwitchReadError,
@@ -55,6 +57,7 @@ class Options:
     target: Target = Target.SOFTSWITCH
     engine: Engine = Engine.AUTO
     feed_engine: FeedEngine = FeedEngine.SQLITE
+    hosts: int = 1
 
 
 class _Progress:
@@ -100,6 +103,7 @@ def serve(options: Options) -> int:
             target=options.target,
             engine=options.engine,
             feed_engine=options.feed_engine,
+            hosts=options.hosts,
         )
         return asyncio.run(_serve(options, topology, errors, progress))
     except _FAILURES as error:
@@ -166,6 +170,24 @@ def restart_process(name: str, process: str, number: signal.Signals) -> int:
     except _FAILURES as error:
         return _failed(errors, error)
     Console().print(f"{process}: process {killed.pid} ended, {successor.pid} runs")
+    return 0
+
+
+def move_vm(name: str, vm: str, host: str) -> int:
+    """`move`: the steps as they are done, in a lab that another process keeps up."""
+    errors = Console(stderr=True)
+    out = Console(highlight=False)
+
+    def done(step: Step) -> None:
+        out.print(f"{step.after:7.3f} s  {step.says}")
+
+    try:
+        with Move(Handle.of(name), vm, host, done) as move:
+            move.leave()
+            move.arrive()
+    except _FAILURES as error:
+        return _failed(errors, error)
+    out.print(f"{move.vm.name} is on {move.host}")
     return 0
 
 

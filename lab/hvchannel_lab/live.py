@@ -31,7 +31,7 @@ _GOOD, _BAD = "green", "bold red"
 class Snapshot:
     """What was last heard of each part; a part that does not answer keeps its last word, and is named."""
 
-    vifs: list[control.Vif] = field(default_factory=list)
+    vifs: dict[str, list[control.Vif]] = field(default_factory=dict)  # by hypervisor
     sessions: dict[str, Session] = field(default_factory=dict)
     documents: dict[str, tuple[int, int]] = field(default_factory=dict)  # VIF: acknowledged, wanted
     verdicts: dict[str, dict[str, int]] = field(default_factory=dict)  # who: verdict: packets
@@ -79,8 +79,9 @@ class Watcher:
         try:
             status = await stub.GetStatus(control.GetStatusRequest(), timeout=_REFRESH)
             self.snapshot.verdicts[who] = {name: count.packets for name, count in status.verdicts.items()}
-            if who == "host":
-                self.snapshot.vifs = list((await stub.List(control.ListRequest(), timeout=_REFRESH)).vifs)
+            if who in self._topology.hosts:
+                answer = await stub.List(control.ListRequest(), timeout=_REFRESH)
+                self.snapshot.vifs[who] = list(answer.vifs)
         except grpc.aio.AioRpcError:
             self.snapshot.silent.add(f"{who}/control")
 
@@ -105,13 +106,15 @@ def render(topology: Topology, snapshot: Snapshot, children: Iterable[Child]) ->
 
 
 def _vifs(snapshot: Snapshot) -> Table:
-    columns = ("VIF", "MAC", "port", "VNI", "VLAN", "LIP", "vSwitch", "session", "documents acked")
+    columns = ("VIF", "host", "MAC", "port", "VNI", "VLAN", "LIP", "vSwitch", "session", "documents acked")
     table = Table(*columns, title="VIFs", title_justify="left")
-    for vif in snapshot.vifs:
+    for host, vif in sorted(
+        ((host, vif) for host, vifs in snapshot.vifs.items() for vif in vifs), key=lambda one: one[1].port
+    ):
         session = snapshot.sessions.get(vif.vif_id)
         acknowledged, wanted = snapshot.documents.get(vif.vif_id, (0, 0))
         table.add_row(
-            *(vif.vif_id, vif.mac, str(vif.port), str(vif.vni), str(vif.vlan), vif.lip),
+            *(vif.vif_id, host, vif.mac, str(vif.port), str(vif.vni), str(vif.vlan), vif.lip),
             control.Vif.State.Name(vif.state).lower(),
             _session(session),
             f"{acknowledged} of {wanted}",
