@@ -106,6 +106,18 @@ class Handle:
 
         return self._with_feed(arrived)
 
+    def reports_about(self, vif: str, key: str, revision: int) -> list[StoredReport]:
+        """All of them that the feed has."""
+
+        async def matching(feed: Feed) -> list[StoredReport]:
+            return [
+                stored
+                for stored in await feed.reports(vif, limit=10_000)
+                if (stored.report.about_key, stored.report.about_revision) == (key, revision)
+            ]
+
+        return self._with_feed(matching)
+
     def delivery(self, vif: str, key: str) -> Delivery | None:
         """How far a key has come."""
         return self._with_feed(lambda feed: feed.delivery(vif, key))

@@ -73,18 +73,18 @@ class Move:
                 held = {vif.vif_id: vif for vif in client.vifs()}.get(vm.vif)
                 if held:
                     client.detach(vm.vif)
-                    self._done(f"detached at {source}'s controller; LIP {held.lip} is free there")
+                    self.note(f"detached at {source}'s controller; LIP {held.lip} is free there")
         plugged = network.plugged_at(topology).get(vm.name)
         if plugged not in (None, self.host):
             network.unplug(vm, topology)
-            self._done(f"VNIC {vm.vnic} pulled from {plugged}'s vSwitch, port {vm.host_port}")
+            self.note(f"VNIC {vm.vnic} pulled from {plugged}'s vSwitch, port {vm.host_port}")
 
     def arrive(self) -> control.Vif:
         """Plugged in and attached here, its daemon reached by this hypervisor's."""
         topology, vm, host = self._handle.topology, self.vm, self.host
         if network.plugged_at(topology).get(vm.name) != host:
             network.plug(vm, topology, host)
-            self._done(f"VNIC plugged in at {host}'s vSwitch, port {vm.host_port}, MAC {vm.mac} as before")
+            self.note(f"VNIC plugged in at {host}'s vSwitch, port {vm.host_port}, MAC {vm.mac} as before")
         with self._controller(host) as client:
             if vm.vif not in {vif.vif_id for vif in client.vifs()}:
                 client.attach(vm.vif, vm.mac, vm.host_port, topology.channel.vlan)
@@ -94,9 +94,9 @@ class Move:
                     f"{vm.name} is attached at {host}, whose vSwitch does not hold it within {_REALISED_WITHIN:g} s: "
                     f"{client.status().last_error or 'no reason known'}"
                 )
-            self._done(f"attached at {host}'s controller: LIP {vif.lip}; the vSwitch holds it")
+            self.note(f"attached at {host}'s controller: LIP {vif.lip}; the vSwitch holds it")
         session = self._handle.wait_ready(vm.vif, host)
-        self._done(f"{host}'s hostd has a session with its guestd, at {session.address}")
+        self.note(f"{host}'s hostd has a session with its guestd, at {session.address}")
         return vif
 
     @contextmanager
@@ -107,7 +107,8 @@ class Move:
         except ControlError as error:
             raise MoveError(f"{self.vm.name} to {self.host}: {host}'s controller: {error}") from None
 
-    def _done(self, says: str) -> None:
+    def note(self, says: str) -> None:
+        """Something that was done meanwhile."""
         step = Step(time.monotonic() - self._began, says)
         self.steps.append(step)
         self._on_step(step)

@@ -106,14 +106,15 @@ class Topology(Model):
 
     def port_hops(self, who: str) -> dict[int, Hop]:
         """Which hop each port of the vSwitch of `who` is. Raises TopologyError with the valid names."""
+        part: Hypervisor | Vm
         if who in self.hosts:
-            hypervisor = self.host(who)
-            ports = {hypervisor.hostd_port: hypervisor.hostd_switch_interface}
+            part = self.host(who)
+            ports = {part.hostd_port: part.hostd_switch_interface}
             ports |= {vm.host_port: vm.vnic for vm in self.vms}
         else:
-            vm = self.vm(who)
-            ports = {vm.guestd_port: vm.guestd_switch_interface, vm.eth_port: vm.eth}
-        return {port: self.hop(f"{who}/{interface}") for port, interface in ports.items()}
+            part = self.vm(who)
+            ports = {part.guestd_port: part.guestd_switch_interface, part.eth_port: part.eth}
+        return {port: _hop(part, interface) for port, interface in ports.items()}
 
     def hop(self, name: str) -> Hop:
         """Raises TopologyError with the valid names."""
