@@ -38,12 +38,13 @@ NameOption = Annotated[
 ]
 VmsOption = Annotated[
     int,
-    typer.Option("--vms", help="How many VMs, on each hypervisor; of a lab 64 at most, so 1 to 64 on one."),
+    typer.Option("--vms", help="How many VMs, 1 to 64; with several hypervisors on each, 64 at most in all."),
 ]
 HostsOption = Annotated[
     int,
     typer.Option(
-        "--hosts", help="How many hypervisors, 1 to 8: host, or hv1, hv2, ... More than one need --feed nats."
+        "--hosts",
+        help="How many hypervisors, 1 to 8: 'host', or hv1, hv2 and so on. More than one need --feed nats.",
     ),
 ]
 StateOption = Annotated[
@@ -103,7 +104,10 @@ def _find_the_lab(
         lab_feed.go_where_it_is(state)
 
 
-@app.command(epilog="Example: hvchannel run --vms 8 --once --json | jq '.[0].there[4].found'")
+@app.command(
+    epilog="Examples: hvchannel run --vms 8 --once --json | jq '.[0].there[4].found'; "
+    "hvchannel run --hosts 2 --feed nats --json | jq .moved.steps"
+)
 def run(
     vms: VmsOption = 2,
     name: NameOption = registry.DEFAULT_LAB,
@@ -118,8 +122,11 @@ def run(
 ) -> None:
     """Bring a lab up, deliver a document to each VM, get the answers back, show the journey hop by hop.
 
-    On a terminal the lab stays up with a live view until Ctrl-C. Exits 1 when an element of the journey
-    cannot be shown.
+    With several hypervisors: how the VIFs stand, a document to each VM, one journey on each hypervisor, then a VM
+    that moves from hv1 to hv2 while a document waits for it, and what became of both.
+
+    On a terminal the lab stays up with a live view until Ctrl-C. Exits 1 when something of this cannot be shown,
+    and names it.
     """
     from hvchannel_lab.lab_commands import Options, serve  # noqa: PLC0415 (--help need not load all this)
 
@@ -143,7 +150,9 @@ def run(
     )
 
 
-@app.command(epilog="Example: hvchannel up --vms 4 --target bmv2 &")
+@app.command(
+    epilog="Examples: hvchannel up --vms 4 --target bmv2 &   hvchannel up --hosts 3 --vms 1 --feed nats &"
+)
 def up(
     vms: VmsOption = 2,
     name: NameOption = registry.DEFAULT_LAB,
@@ -217,7 +226,9 @@ def move(
 
 @app.command(epilog="Example: hvchannel restart vm1/guestd")
 def restart(
-    process: Annotated[str, typer.Argument(help="As in the live view: host/softswitch, vm1/guestd.")],
+    process: Annotated[
+        str, typer.Argument(help="As in the live view: host/softswitch, vm1/guestd, hv2/hostd.")
+    ],
     name: NameOption = registry.DEFAULT_LAB,
     number: Annotated[str, typer.Option("--signal", help="TERM, KILL, ...")] = "TERM",
 ) -> None:
