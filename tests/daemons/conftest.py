@@ -137,9 +137,12 @@ async def feed(feed_at: str) -> AsyncIterator[Feed]:
 
 
 @contextlib.asynccontextmanager
-async def running_hostd(feed_at: str, directory: Path, port: int, **settings) -> AsyncIterator[None]:
+async def running_hostd(
+    feed_at: str, directory: Path, port: int, host: str = "hv1", **settings
+) -> AsyncIterator[None]:
     """hostd inside the test, on control.sock of the directory."""
-    options = hostd_daemon.Options(directory / "control.sock", feed_at, port, None, Settings(**settings))
+    socket = directory / "control.sock"
+    options = hostd_daemon.Options(socket, feed_at, port, None, Settings(**settings), host=host)
     stop = asyncio.Event()
     task = asyncio.create_task(hostd_daemon.run(options, stop))
     try:
@@ -216,11 +219,12 @@ class Processes:
             state / "guestd.log",
         )
 
-    def hostd(self) -> Process:
+    def hostd(self, host: str = "hv1", directory: Path | None = None) -> Process:
+        where = directory or self.directory
         return self._start(
-            f"hvchannel_daemons.hostd.main --control {self.directory}/control.sock "
+            f"hvchannel_daemons.hostd.main --control {where}/control.sock --host {host} "
             f"--feed {self.feed} --port {self.port} --heartbeat 0.3".split(),
-            self.directory / "hostd.log",
+            where / "hostd.log",
         )
 
     def _start(self, arguments: list[str], log: Path) -> Process:

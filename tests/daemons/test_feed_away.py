@@ -60,9 +60,13 @@ def applied(monkeypatch: pytest.MonkeyPatch) -> Effects:
     return counted
 
 
-async def is_ready(feed: Feed, vif: str) -> bool:
+async def is_in(feed: Feed, vif: str, state: SessionState) -> bool:
     session = (await feed.sessions()).get(vif)
-    return session is not None and session.state is SessionState.READY
+    return session is not None and session.state is state
+
+
+async def is_ready(feed: Feed, vif: str) -> bool:
+    return await is_in(feed, vif, SessionState.READY)
 
 
 async def put_through(feed: Feed, key: str, content: bytes) -> int:
@@ -98,6 +102,7 @@ async def test_guests_are_served_while_the_server_is_away(
         rig.guestd(short_dir / "vm1", f"127.0.0.11:{port}"),
     ):
         await rig.eventually(lambda: is_ready(feed, "vm1"), "vm1 READY")
+        await rig.eventually(lambda: is_in(feed, "vm2", SessionState.BACKOFF), "vm2 held, if not there")
         await asyncio.to_thread(server.stop)
         # a guest that comes only now gets what hostd has, and its report waits for the server
         async with rig.guestd(short_dir / "vm2", f"127.0.0.12:{port}"):
@@ -226,32 +231,35 @@ async def test_hostd_waits_for_a_server_that_is_not_there_yet(
         await feed.close()
 
 
+async def nobody(host: str) -> None:
+    raise AssertionError(f"{host} holds the VIF")
+
+
 async def test_a_hostd_that_was_cut_off_yields_to_its_successor(feed, feed_at: str, server) -> None:
-    await feed.claim()
-    changes = asyncio.ensure_future(anext(feed.changes(after=await feed.position())))
-    await feed._link.call(lambda: feed._link.publish(feed._layout.claim, b"another"))
+    await feed.serve("hv1")
+    await feed._link.call(lambda: feed._link.publish(feed._layout.host("hv1"), b"another"))
     await asyncio.to_thread(server.kill)
     await asyncio.to_thread(server.start)
-    with pytest.raises(FeedClaimedError, match="another hostd serves it"):
+    with pytest.raises(FeedClaimedError, match="another hostd serves it for hypervisor hv1"):
         async with asyncio.timeout(30):
-            await changes
+            await feed.failed()
 
 
 async def test_a_feed_that_was_made_anew_is_no_continuation(feed, server) -> None:
     await feed.put("vm1", "a", b"x", "")
-    await feed.claim()
-    changes = asyncio.ensure_future(anext(feed.changes(after=await feed.position())))
+    await feed.serve("hv1")
     await feed._link.call(lambda: feed._link.js.delete_stream(feed._layout.documents))
     await asyncio.to_thread(server.kill)
     await asyncio.to_thread(server.start)
     with pytest.raises(FeedError, match=r"is another one than before|is gone"):
         async with asyncio.timeout(30):
-            await changes
+            await feed.failed()
 
 
 async def test_acks_wait_for_the_server_and_reports_are_stored_once(feed, feed_at: str, server) -> None:
     await feed.put("vm1", "a", b"x", "")
-    await feed.claim()
+    await feed.serve("hv1")
+    await feed.claim("vm1", nobody)
     await asyncio.to_thread(server.kill)
     async with asyncio.timeout(20):
         await feed.record_acks("vm1", [Ack("a", 1, Outcome.FAILED, 0, "first")])
