@@ -3,6 +3,7 @@
 freeze) and inside the test (to look into)."""
 
 import asyncio
+import collections
 import contextlib
 import os
 import shutil
@@ -24,7 +25,9 @@ from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.channel import channel_pb2_grpc, transport
 from hvchannel_daemons.feed import Feed, open_feed
 from hvchannel_daemons.guestd import daemon as guestd_daemon
+from hvchannel_daemons.guestd.assembly import Assembly
 from hvchannel_daemons.guestd.listening import endpoint
+from hvchannel_daemons.guestd.store import Applied, GuestStore
 from hvchannel_daemons.hostd import daemon as hostd_daemon
 from hvchannel_daemons.hostd.session import Settings
 
@@ -69,6 +72,37 @@ def port() -> int:
     with socket.socket() as probe:
         probe.bind(("0.0.0.0", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Every DocumentBegin that a guest inside the test receives."""
+    seen: list[tuple[str, int]] = []
+    original = Assembly.begin
+
+    async def begin(self, message):
+        seen.append((message.key, message.revision))
+        return await original(self, message)
+
+    monkeypatch.setattr(Assembly, "begin", begin)
+    return seen
+
+
+@pytest.fixture
+def applied(monkeypatch: pytest.MonkeyPatch) -> collections.Counter[tuple[str, str, int]]:
+    """How often guests inside the test made a revision of a key theirs: what their programs see as an effect."""
+    counted: collections.Counter[tuple[str, str, int]] = collections.Counter()
+    original = GuestStore.apply
+
+    async def apply(self, binding, documents):
+        results = await original(self, binding, documents)
+        for arrived, result in zip(documents, results, strict=True):
+            if result.applied is Applied.STORED:
+                counted[binding.vif, arrived.key, arrived.revision] += 1
+        return results
+
+    monkeypatch.setattr(GuestStore, "apply", apply)
+    return counted
 
 
 class FakeControl(control_pb2_grpc.ControlServicer):

@@ -2,7 +2,6 @@
 """NATS goes away, is killed, comes back, loses servers: hostd goes on, no document is lost, none applied twice."""
 
 import asyncio
-import collections
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,11 +21,8 @@ from hvchannel_daemons.feed import (
 )
 from hvchannel_daemons.feed.jetstream import link
 from hvchannel_daemons.guestd.client import GuestClient, GuestClientError
-from hvchannel_daemons.guestd.store import Applied, GuestStore
 
 from tests.daemons import nats_servers
-
-Effects = collections.Counter[tuple[str, str, int]]
 
 pytestmark = pytest.mark.skipif(nats_servers.PROGRAM is None, reason=nats_servers.MISSING)
 
@@ -41,23 +37,6 @@ def server(tmp_path: Path) -> Iterator[nats_servers.NatsServer]:
 @pytest.fixture
 def feed_at(server: nats_servers.NatsServer) -> str:
     return f"{server.url}/hv"
-
-
-@pytest.fixture
-def applied(monkeypatch: pytest.MonkeyPatch) -> Effects:
-    """How often guests inside the test made a revision of a key theirs: what their programs see as an effect."""
-    counted: Effects = collections.Counter()
-    original = GuestStore.apply
-
-    async def apply(self, binding, documents):
-        results = await original(self, binding, documents)
-        for arrived, result in zip(documents, results, strict=True):
-            if result.applied is Applied.STORED:
-                counted[binding.vif, arrived.key, arrived.revision] += 1
-        return results
-
-    monkeypatch.setattr(GuestStore, "apply", apply)
-    return counted
 
 
 async def is_in(feed: Feed, vif: str, state: SessionState) -> bool:
@@ -90,7 +69,7 @@ async def assert_delivered(feed: Feed, put: dict[str, tuple[int, bytes]], guest:
 
 
 async def test_guests_are_served_while_the_server_is_away(
-    rig, control, feed, server, port, applied: Effects, short_dir: Path
+    rig, control, feed, server, port, applied, short_dir: Path
 ) -> None:
     for vif in ("vm1", "vm2"):
         control.attach(vif, {"vm1": "127.0.0.11", "vm2": "127.0.0.12"}[vif])
@@ -122,7 +101,7 @@ async def test_guests_are_served_while_the_server_is_away(
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
 async def test_a_server_that_comes_and_goes_under_traffic(
-    rig, control, feed, server, port, applied: Effects, short_dir: Path, end: str
+    rig, control, feed, server, port, applied, short_dir: Path, end: str
 ) -> None:
     control.attach("vm1", "127.0.0.11")
     put: dict[str, tuple[int, bytes]] = {}
@@ -161,7 +140,7 @@ async def held(guest: Path, key: str, content: bytes) -> bool:
 
 
 async def test_a_cluster_loses_any_one_server_and_no_document(
-    rig, control, port, applied: Effects, tmp_path: Path, short_dir: Path
+    rig, control, port, applied, tmp_path: Path, short_dir: Path
 ) -> None:
     control.attach("vm1", "127.0.0.11")
     put: dict[str, tuple[int, bytes]] = {}
