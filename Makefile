@@ -107,8 +107,12 @@ bench: $(READY) ## figures side by side (JSON=file to keep them, PART=path, docu
 # --- what is generated, and kept in the repository -------------------------------------------------------------------
 
 .PHONY: p4
-p4: ## compile p4src/ with p4c-bm2-ss, or with the official p4c container
+p4: ## compile p4src/ for what bmv2 and softswitch run (v1model, PNA), with p4c on PATH or its container
 	@python3 p4src/compile.py
+
+.PHONY: p4-all
+p4-all: ## compile p4src/ for every architecture that a p4c is here for, and say which not (docs/ports.md)
+	@python3 p4src/compile.py --all
 
 PROTOS_control := control/hvchannel_control/api/control.proto
 PROTOS_daemons := $(wildcard daemons/hvchannel_daemons/*/*.proto)
