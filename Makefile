@@ -9,6 +9,7 @@ NAME   ?= lab
 TARGET ?= softswitch
 FEED   ?= sqlite
 ENGINE ?= auto
+ARCH   ?= v1model
 FRAMES ?= 100000
 TEST   ?=
 JSON   ?=
@@ -81,8 +82,8 @@ test: $(READY) $(PTF_READY) ## all tests (TEST=tests/control for a part)
 	@$(BIN)/pytest $(TEST)
 
 .PHONY: ptf
-ptf: $(READY) $(PTF_READY) ## the PTF suite (ENGINE=xdp or interpreter, TARGET=bmv2, TEST=a class, file or group)
-	@ptf-tests/run --target $(TARGET) --engine $(ENGINE) $(if $(TEST),--test $(TEST))
+ptf: $(READY) $(PTF_READY) ## the PTF suite (ENGINE=xdp or interpreter, ARCH=pna, TARGET=bmv2, TEST=a class, file or group)
+	@ptf-tests/run --target $(TARGET) --engine $(ENGINE) --arch $(ARCH) $(if $(TEST),--test $(TEST))
 
 .PHONY: diff
 diff: $(READY) ## softswitch and bmv2 side by side, frame by frame (FRAMES=100000 per program)
