@@ -21,7 +21,7 @@ READY := $(VENV)/.ready
 PTF_VENV  := .venv-ptf
 PTF_READY := $(PTF_VENV)/.ready
 
-PACKAGES := softswitch/hvchannel_softswitch control/hvchannel_control daemons/hvchannel_daemons lab/hvchannel_lab
+PACKAGES := telemetry/hvchannel_telemetry softswitch/hvchannel_softswitch control/hvchannel_control daemons/hvchannel_daemons lab/hvchannel_lab
 CODE     := $(PACKAGES) tests ptf-tests bench p4src/compile.py
 PIP      := install --quiet --disable-pip-version-check --require-hashes
 
@@ -115,13 +115,15 @@ p4: ## compile p4src/ for what bmv2 and softswitch run (v1model, PNA), with p4c 
 p4-all: ## compile p4src/ for every architecture that a p4c is here for, and say which not (docs/ports.md)
 	@python3 p4src/compile.py --all
 
+PROTOS_telemetry := telemetry/hvchannel_telemetry/process.proto
 PROTOS_control := control/hvchannel_control/api/control.proto
 PROTOS_daemons := $(wildcard daemons/hvchannel_daemons/*/*.proto)
 
 .PHONY: proto
 proto: $(READY) ## the gRPC stubs beside their .proto
-	@for root in control daemons; do \
-	  protos="$(PROTOS_control)"; [ $$root = daemons ] && protos="$(PROTOS_daemons)"; \
+	@for root in telemetry control daemons; do \
+	  case $$root in telemetry) protos="$(PROTOS_telemetry)";; control) protos="$(PROTOS_control)";; \
+	    *) protos="$(PROTOS_daemons)";; esac; \
 	  PATH=$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -I $$root --python_out=$$root --grpc_python_out=$$root \
 	    --mypy_out=$$root --mypy_grpc_out=$$root $$protos || exit 1; \
 	done

@@ -54,6 +54,16 @@ def check_vif(vif: str) -> str:
     return vif
 
 
+def check_host(host: str) -> str:
+    """Returns the hypervisor's name; ValueError when it is not like a VIF id."""
+    if not _VIF.fullmatch(host):
+        raise ValueError(
+            f"host {_shown(host)} is not valid "
+            "(valid: 1 to 63 characters of A-Z a-z 0-9 . _ -, first a letter or digit)"
+        )
+    return host
+
+
 def check_origin(origin: str) -> str:
     if not _ORIGIN.fullmatch(origin):
         raise ValueError(

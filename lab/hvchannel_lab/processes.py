@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hvchannel_lab import bmv2
 from hvchannel_lab.installation import program_path
+from hvchannel_lab.observed import observed
 from hvchannel_lab.supervisor import Program
 from hvchannel_lab.targets import FeedEngine, Target
 from hvchannel_lab.topology import NATS_PORT, Topology, Vm
@@ -36,12 +37,19 @@ def host_programs(topology: Topology) -> list[Program]:
         *("--control", str(topology.control_socket("host"))),
         *("--feed", topology.feed_at),
         *("--source", str(hypervisor.address.ip)),
+        *("--socket", str(socket := topology.folder("host") / "hostd.sock")),
     )
     return [
         *feed_programs(topology),
         _switch(topology, "host", hypervisor.namespace),
         _controller(topology, "host", hypervisor.namespace, "host"),
-        Program("host", "hostd", hypervisor.namespace, hostd, _log(topology, "host", "hostd"), _DAEMON),
+        observed(
+            Program(
+                *("host", "hostd", hypervisor.namespace, hostd, _log(topology, "host", "hostd"), _DAEMON),
+                ready=socket,
+            ),
+            socket,
+        ),
     ]
 
 
@@ -72,8 +80,12 @@ def vm_programs(topology: Topology, vm: Vm) -> list[Program]:
     return [
         _switch(topology, vm.name, vm.namespace),
         _controller(topology, vm.name, vm.namespace, "guest"),
-        Program(
-            vm.name, "guestd", vm.namespace, guestd, _log(topology, vm.name, "guestd"), _DAEMON, ready=socket
+        observed(
+            Program(
+                *(vm.name, "guestd", vm.namespace, guestd, _log(topology, vm.name, "guestd"), _DAEMON),
+                ready=socket,
+            ),
+            socket,
         ),
     ]
 
@@ -107,7 +119,8 @@ def _switch(topology: Topology, who: str, namespace: str) -> Program:
             log = ["--log-console", "--log-level", "warn"]
             argv = bmv2.command(namespace, topology.folder(who), [*common, *log, "--", *own])
     log_file = _log(topology, who, target.value)
-    return Program(who, target.value, namespace, tuple(argv), log_file, _SWITCH, ready=socket)
+    program = Program(who, target.value, namespace, tuple(argv), log_file, _SWITCH, ready=socket)
+    return observed(program, socket) if target is Target.SOFTSWITCH else program
 
 
 def _controller(topology: Topology, who: str, namespace: str, profile: str) -> Program:
@@ -117,10 +130,11 @@ def _controller(topology: Topology, who: str, namespace: str, profile: str) -> P
         "--config",
         str(topology.folder(who) / "control.toml"),
     )
-    return Program(
-        *(who, "control", namespace, argv, _log(topology, who, "control"), _CONTROLLER),
-        ready=topology.control_socket(who),
+    socket = topology.control_socket(who)
+    program = Program(
+        *(who, "control", namespace, argv, _log(topology, who, "control"), _CONTROLLER), ready=socket
     )
+    return observed(program, socket)
 
 
 def _log(topology: Topology, who: str, name: str) -> Path:

@@ -21,7 +21,7 @@ DEFAULT_TRACE_LIMIT = 4000
 NATS_PORT = 4222  # of the lab's own nats-server; the namespace is the lab's, so labs do not clash
 _NAMESPACE = re.compile(r"hvc-(?P<lab>.+)-(?P<who>hv|vm[0-9]+)")
 _LAB_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
-_LONGEST_SOCKET = "vm64/guestd.sock"
+_LONGEST_SOCKET = "vm64/softswitch.metrics.sock"
 _UNIX_PATH_MAX = 107  # sockaddr_un.sun_path is 108 bytes, with its terminating zero
 
 InterfaceName = Annotated[

@@ -9,6 +9,7 @@ import pytest
 import typer
 from hvchannel_daemons.commands import register
 from hvchannel_daemons.feed import Ack, Feed, Outcome, Report, Session, SessionState, open_feed
+from hvchannel_daemons.hostd.main import app as hostd
 from typer.testing import CliRunner, Result
 
 app = typer.Typer()
@@ -126,7 +127,7 @@ def test_wait(cli: Cli) -> None:
     assert late.exit_code == 1
     assert late.stderr == (
         "hvchannel: VIF vm1: a revision 1 is not acknowledged after 0.1 s; "
-        "session unknown: hostd is not running\n"
+        "session DETACHED: no hostd serves the VIF (is it attached somewhere, and hostd running there?)\n"
     )
     cli.fill(lambda feed: feed.record_acks("vm1", [Ack("a", 1, Outcome.STORED, 1)]))
     assert cli("wait", "vm1", "a").stdout == "1\n"
@@ -140,6 +141,10 @@ def test_wait(cli: Cli) -> None:
     )
 
 
+async def nobody(host: str) -> None:
+    raise AssertionError(f"{host} holds the VIF")
+
+
 def test_vms_and_reports(cli: Cli) -> None:
     cli("put", "vm1", "a", "--text", "x")
     cli("put", "vm1", "b", "--text", "x")
@@ -148,17 +153,21 @@ def test_vms_and_reports(cli: Cli) -> None:
     async def hostd(feed: Feed) -> None:
         await feed.record_acks("vm1", [Ack("a", 1, Outcome.STORED, 1)])
         await feed.add_reports("vm1", [report])
-        await feed.set_session(Session("vm1", SessionState.READY, "", 1, "169.254.1.10:2345", 1, "guest"))
-        await feed.claim()
-        served = json.loads(await asyncio.to_thread(lambda: cli("vms", "--json").stdout))
-        assert served["served"] is True
-        (vm,) = served["vms"]
+        before = json.loads(await asyncio.to_thread(lambda: cli("vms", "--json").stdout))["vms"][0]
+        assert (before["host"], before["served"], before["state"]) == ("", False, "DETACHED")
+        await feed.serve("hv1")
+        await feed.claim("vm1", nobody)
+        await feed.set_session(
+            Session("vm1", SessionState.READY, "", 1, "169.254.1.10:2345", 1, "guest", "hv1")
+        )
+        (vm,) = json.loads(await asyncio.to_thread(lambda: cli("vms", "--json").stdout))["vms"]
         assert (vm["vif"], vm["state"], vm["documents"], vm["acknowledged"]) == ("vm1", "READY", 2, 1)
+        assert (vm["host"], vm["served"], vm["contenders"]) == ("hv1", True, [])
         assert vm["last_report"]["type"] == "answer"
 
     cli.fill(hostd)
     after = cli("vms")
-    assert "UNKNOWN" in after.stdout and after.stderr == "hostd is not running\n"
+    assert "UNKNOWN" in after.stdout and after.stderr == "hostd of hv1 is not running\n"
     (line,) = cli("reports", "vm1", "--json").stdout.splitlines()
     stored = json.loads(line)
     assert (stored["text"], stored["about_key"], stored["about_revision"]) == ("well", "a", 1)
@@ -210,6 +219,12 @@ def test_a_feed_that_is_none_is_explained(arguments: list[str], message: str) ->
     assert failed.exit_code == 2
     assert message in failed.stderr and "hunter2" not in failed.stderr
     assert failed.stderr.count("\n") == 1
+
+
+def test_a_host_that_is_none_is_explained() -> None:
+    failed = CliRunner().invoke(hostd, ["--control", "/x", "--feed", "/y", "--host", "hv 1"])
+    assert (failed.exit_code, failed.stderr.count("\n")) == (2, 1)
+    assert "hostd: host 'hv 1' is not valid (valid: 1 to 63 characters of" in failed.stderr
 
 
 def test_every_help_teaches_by_example() -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from hvchannel_daemons import limits
 from hvchannel_daemons.feed.interface import HISTORY_REVISIONS, Ack, Report
-from hvchannel_daemons.feed.sqlite_tables import HISTORY
+from hvchannel_daemons.feed.sqlite_tables import HISTORY, OWNERS
 from hvchannel_daemons.storage import pieces
 
 REPORTS_KEPT: Final = (
@@ -21,14 +21,25 @@ def new_feed(c: sqlite3.Connection) -> None:
     c.execute("INSERT INTO feed (origin, position) VALUES (?, 0)", (uuid.uuid4().hex,))
 
 
-def has_history(c: sqlite3.Connection) -> bool:
+def is_current(c: sqlite3.Connection) -> bool:
+    return _has_history(c) and _has_hosts(c)  # which came with OWNERS
+
+
+def bring_up_to_date(c: sqlite3.Connection) -> None:
+    """A feed that was made before it had a history, or sessions a host; another process may just have done it."""
+    if not _has_history(c):
+        c.execute(HISTORY)
+    if not _has_hosts(c):
+        c.execute(OWNERS)
+        c.execute("ALTER TABLE sessions ADD COLUMN host TEXT NOT NULL DEFAULT ''")
+
+
+def _has_history(c: sqlite3.Connection) -> bool:
     return c.execute("SELECT 1 FROM sqlite_master WHERE name = 'history'").fetchone() is not None
 
 
-def add_history(c: sqlite3.Connection) -> None:
-    """To a feed that was made before there was one; another process may just have done it."""
-    if not has_history(c):
-        c.execute(HISTORY)
+def _has_hosts(c: sqlite3.Connection) -> bool:
+    return "host" in {row["name"] for row in c.execute("PRAGMA table_info(sessions)")}
 
 
 def replace_document(

@@ -34,8 +34,12 @@ CREATE TABLE history (
 )
 """
 
+# which hypervisor holds a VIF
+OWNERS: Final = "CREATE TABLE owners (vif TEXT PRIMARY KEY, host TEXT NOT NULL)"
+
 SCHEMA: Final = f"""
 {pieces.SCHEMA}{HISTORY};
+{OWNERS};
 CREATE TABLE feed (origin TEXT NOT NULL, position INTEGER NOT NULL);
 CREATE TABLE documents (
   vif TEXT NOT NULL,
@@ -84,7 +88,8 @@ CREATE TABLE sessions (
   since_unix_ns INTEGER NOT NULL,
   address TEXT NOT NULL,
   version INTEGER NOT NULL,
-  agent TEXT NOT NULL
+  agent TEXT NOT NULL,
+  host TEXT NOT NULL DEFAULT ''
 )
 """
 
@@ -129,6 +134,7 @@ def session(row: sqlite3.Row) -> Session:
         address=row["address"],
         version=row["version"],
         agent=row["agent"],
+        host=row["host"],
     )
 
 
