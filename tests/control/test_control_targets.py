@@ -120,8 +120,9 @@ async def test_the_host_profile_is_kept_on_pna(tmp_path: Path, new_switch: Calla
         await until(lambda: state.writes >= written + 3 and state.in_sync)
         assert await spy.read() == wanted
 
+        written = state.writes
         controller.detach("vm2")
-        await until_realised(controller, "vm1")
+        await until(lambda: state.writes > written and state.in_sync)
         left = {each.match for each in await spy.read() if each.table in ("transmit", "policer")}
         assert left == {(("port", 1),), (("port", 2),), (("index", 2),)}
         await spy.close()
