@@ -10,6 +10,7 @@ NAME   ?= lab
 TARGET ?= softswitch
 FEED   ?= sqlite
 ENGINE ?= auto
+ARCH   ?= v1model
 FRAMES ?= 100000
 TEST   ?=
 JSON   ?=
@@ -87,8 +88,8 @@ test: $(READY) $(PTF_READY) ## all tests (TEST=tests/control for a part)
 	@$(BIN)/pytest $(TEST)
 
 .PHONY: ptf
-ptf: $(READY) $(PTF_READY) ## the PTF suite (ENGINE=xdp or interpreter, TARGET=bmv2, TEST=a class, file or group)
-	@ptf-tests/run --target $(TARGET) --engine $(ENGINE) $(if $(TEST),--test $(TEST))
+ptf: $(READY) $(PTF_READY) ## the PTF suite (ENGINE=xdp or interpreter, ARCH=pna, TARGET=bmv2, TEST=a class, file or group)
+	@ptf-tests/run --target $(TARGET) --engine $(ENGINE) --arch $(ARCH) $(if $(TEST),--test $(TEST))
 
 .PHONY: diff
 diff: $(READY) ## softswitch and bmv2 side by side, frame by frame (FRAMES=100000 per program)
@@ -113,8 +114,12 @@ bench: $(READY) ## figures side by side (JSON=file to keep them, PART=path, docu
 # --- what is generated, and kept in the repository -------------------------------------------------------------------
 
 .PHONY: p4
-p4: ## compile p4src/ with p4c-bm2-ss, or with the official p4c container
+p4: ## compile p4src/ for what bmv2 and softswitch run (v1model, PNA), with p4c on PATH or its container
 	@python3 p4src/compile.py
+
+.PHONY: p4-all
+p4-all: ## compile p4src/ for every architecture that a p4c is here for, and say which not (docs/ports.md)
+	@python3 p4src/compile.py --all
 
 PROTOS_telemetry := telemetry/hvchannel_telemetry/process.proto
 PROTOS_control := control/hvchannel_control/api/control.proto
