@@ -22,8 +22,6 @@ log = structlog.get_logger()
 
 
 class Controller:
-    """`vni` 0 in the guest profile, which never sees the first identifier."""
-
     def __init__(
         self,
         profile: Profile,
@@ -32,24 +30,30 @@ class Controller:
         program: CompiledProgram,
         *,
         cip: IPv4Address,
-        vni: int,
     ) -> None:
         self._profile = profile
         self._attachments = attachments
         self._settings = settings
         self._cip = cip
-        self._vni = vni
         self._realised: set[str] = set()
         self._reports = Reports(self._vif_at)
         self.watchers = Watchers()
         self.vswitch = VSwitch(profile.name, settings, program, self._desired, self._observed, self._reports)
 
-    def attach(self, vif_id: str, mac: str, port: int, vlan: int) -> control_pb2.Vif:
+    def attach(self, vif_id: str, mac: str, port: int, vlan: int, vni: int = 0) -> control_pb2.Vif:
         """Attaches a VIF and starts its realisation. Raises RefusedError and StoreError."""
-        known = {vif.vif_id for vif in self._attachments.all()}
-        vif = self._attachments.attach(vif_id, mac, port, vlan)
-        if vif_id not in known:
-            log.info("vif_attached", vif=vif_id, mac=vif.mac, port=vif.port, vlan=vif.vlan, lip=str(vif.lip))
+        known = self._attachments.get(vif_id) is not None
+        vif = self._attachments.attach(vif_id, mac, port, vlan, vni)
+        if not known:
+            log.info(
+                "vif_attached",
+                vif=vif_id,
+                mac=vif.mac,
+                port=vif.port,
+                vlan=vif.vlan,
+                vni=vif.vni,
+                lip=str(vif.lip),
+            )
             self.watchers.attached(self._message(vif))
             self.vswitch.wake()
         return self._message(vif)
@@ -142,11 +146,14 @@ class Controller:
             mac=vif.mac,
             port=vif.port,
             vlan=vif.vlan,
-            vni=self._vni,
+            vni=vif.vni,
             lip=str(vif.lip or ""),
             cip=str(self._cip),
             state=control_pb2.Vif.REALISED if realised else control_pb2.Vif.PENDING,
         )
 
-    def _vif_at(self, port: int) -> str | None:
-        return next((vif.vif_id for vif in self._attachments.all() if vif.port == port), None)
+    def _vif_at(self, port: int, vni: int) -> str | None:
+        """Who is to blame for what came in at a port. Without a VNI (a tag that is nobody's): all that are there."""
+        if vni and (vif := self._attachments.at(port, vni)):
+            return vif.vif_id
+        return ", ".join(vif.vif_id for vif in self._attachments.all() if vif.port == port) or None

@@ -28,6 +28,7 @@ from hvchannel_control.profiles.guest import GuestProfile
 from hvchannel_control.profiles.host import HostProfile
 from hvchannel_control.server import SocketInUseError, serving
 from hvchannel_control.store import Store, StoreError
+from hvchannel_control.targets import TARGETS, TargetedProfile
 from hvchannel_control.vif import Vif
 
 app = typer.Typer(
@@ -89,13 +90,12 @@ def host(
     settings = _load(load_host, config, socket, pipeline)
     store: Store | None = None
     try:
-        program = find_program("host_vswitch", settings.pipeline)
+        target = TARGETS[settings.switch.architecture]
+        profile = TargetedProfile(HostProfile(settings), target)
+        program = find_program(profile.program, settings.pipeline, target.folder)
         store = Store(settings.state)
         attachments = HostAttachments(settings, store, _log_move)
-        channel = settings.channel
-        controller = Controller(
-            HostProfile(settings), attachments, settings.switch, program, cip=channel.cip, vni=channel.vni
-        )
+        controller = Controller(profile, attachments, settings.switch, program, cip=settings.channel.cip)
         asyncio.run(_run(controller, settings.socket, observe))
     except ConfigError as error:
         _fail(str(error), code=2)
@@ -132,12 +132,12 @@ def guest(
     observe = _observe(metrics, metrics_allow_any, metrics_per_vif)
     settings = _load(load_guest, config, socket, pipeline)
     try:
-        profile = GuestProfile(settings)
-        program = find_program(profile.program, settings.pipeline)
-        attachments = FixedAttachment(profile.own_vif())
-        controller = Controller(
-            profile, attachments, settings.switch, program, cip=settings.channel.cip, vni=0
-        )
+        target = TARGETS[settings.switch.architecture]
+        guest_profile = GuestProfile(settings)
+        profile = TargetedProfile(guest_profile, target)
+        program = find_program(profile.program, settings.pipeline, target.folder)
+        attachments = FixedAttachment(guest_profile.own_vif())
+        controller = Controller(profile, attachments, settings.switch, program, cip=settings.channel.cip)
         asyncio.run(_run(controller, settings.socket, observe))
     except ConfigError as error:
         _fail(str(error), code=2)

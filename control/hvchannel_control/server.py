@@ -94,7 +94,9 @@ class _Servicer(control_pb2_grpc.ControlServicer):
         self, request: control_pb2.AttachRequest, context: _Context
     ) -> control_pb2.Vif:
         try:
-            return self._controller.attach(request.vif_id, request.mac, request.port, request.vlan)
+            return self._controller.attach(
+                request.vif_id, request.mac, request.port, request.vlan, request.vni
+            )
         except (RefusedError, StoreError) as error:
             await _abort(context, error)
 

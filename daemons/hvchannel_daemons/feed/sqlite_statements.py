@@ -8,7 +8,7 @@ from typing import Final
 
 from hvchannel_daemons import limits
 from hvchannel_daemons.feed.interface import HISTORY_REVISIONS, Ack, Report
-from hvchannel_daemons.feed.sqlite_tables import HISTORY
+from hvchannel_daemons.feed.sqlite_tables import HISTORY, OWNERS
 from hvchannel_daemons.storage import pieces
 
 REPORTS_KEPT: Final = (
@@ -22,7 +22,7 @@ def new_feed(c: sqlite3.Connection) -> None:
 
 
 def is_current(c: sqlite3.Connection) -> bool:
-    return _has_history(c) and _has_hosts(c)
+    return _has_history(c) and _has_hosts(c)  # which came with OWNERS
 
 
 def bring_up_to_date(c: sqlite3.Connection) -> None:
@@ -30,6 +30,7 @@ def bring_up_to_date(c: sqlite3.Connection) -> None:
     if not _has_history(c):
         c.execute(HISTORY)
     if not _has_hosts(c):
+        c.execute(OWNERS)
         c.execute("ALTER TABLE sessions ADD COLUMN host TEXT NOT NULL DEFAULT ''")
 
 

@@ -34,8 +34,12 @@ CREATE TABLE history (
 )
 """
 
+# which hypervisor holds a VIF
+OWNERS: Final = "CREATE TABLE owners (vif TEXT PRIMARY KEY, host TEXT NOT NULL)"
+
 SCHEMA: Final = f"""
 {pieces.SCHEMA}{HISTORY};
+{OWNERS};
 CREATE TABLE feed (origin TEXT NOT NULL, position INTEGER NOT NULL);
 CREATE TABLE documents (
   vif TEXT NOT NULL,
