@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from hvchannel_daemons import logs
 from hvchannel_daemons.channel import channel_pb2_grpc, transport
+from hvchannel_daemons.channel.tls import Tls
 from hvchannel_daemons.channel.versions import SPOKEN, Versions
 from hvchannel_daemons.guestd.channel_service import ChannelService
 from hvchannel_daemons.guestd.listening import Endpoint, ListenError, add_channel_port, add_local_socket
@@ -39,6 +40,7 @@ class Options:
     socket: Path  # of the local API
     versions: Versions = SPOKEN
     metrics: MetricsAddress | None = None
+    tls: Tls | None = None  # on the channel
 
 
 async def run(
@@ -50,7 +52,7 @@ async def run(
     Raises ListenError, MetricsAddressError, StoreInUse, DatabaseError.
     """
     store = await asyncio.to_thread(GuestStore, options.state)
-    channel = ChannelService(store, versions=options.versions)
+    channel = ChannelService(store, versions=options.versions, tls=options.tls is not None)
     local = LocalService(store, channel)
     channel_server = grpc.aio.server(options=transport.SERVER, maximum_concurrent_rpcs=16)
     local_server = grpc.aio.server(options=transport.LOCAL)
@@ -59,7 +61,7 @@ async def run(
     channel_pb2_grpc.add_ChannelServicer_to_server(channel, channel_server)
     guest_local_pb2_grpc.add_GuestServicer_to_server(local, local_server)
     grpc_server.add_to(local_server, process)
-    collector, registry = GuestdCollector(store, channel), CollectorRegistry()
+    collector, registry = GuestdCollector(store, channel, options.tls), CollectorRegistry()
     collector.register(registry)
     observed = AsyncExitStack()
     try:
@@ -70,7 +72,9 @@ async def run(
     try:
         await local_server.start()
         await observed.enter_async_context(exposition.serving(options.metrics, registry, collector.prepare))
-        port = await _unless(stop, add_channel_port(channel_server, options.listen))
+        if options.tls is not None:
+            await observed.enter_async_context(options.tls.watched())
+        port = await _unless(stop, add_channel_port(channel_server, options.listen, options.tls))
         if port is not None:
             await channel_server.start()
             health.add("channel", lambda: "")

@@ -12,6 +12,8 @@ from hvchannel_telemetry.exposition import MetricsAddressError
 from hvchannel_telemetry.metrics_options import AllowAny, MetricsAt, metrics_address
 
 from hvchannel_daemons import content, logs
+from hvchannel_daemons.channel.tls import TlsError
+from hvchannel_daemons.channel_options import ChannelCa, ChannelCert, ChannelKey, ChannelTls, channel_tls
 from hvchannel_daemons.guestd import daemon
 from hvchannel_daemons.guestd.client import Change, GuestClient, GuestClientError
 from hvchannel_daemons.guestd.listening import ListenError, endpoint
@@ -62,15 +64,20 @@ def run(
     ] = None,
     metrics: MetricsAt = None,
     metrics_allow_any: AllowAny = False,
+    tls: ChannelTls = None,
+    channel_ca: ChannelCa = None,
+    channel_cert: ChannelCert = None,
+    channel_key: ChannelKey = None,
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT."""
     try:
         logs.set_up(log_level, log_json)
         where = endpoint(listen, allow_any_address=allow_any_address)
         metrics_at = metrics_address(metrics, metrics_allow_any)
-    except ValueError as error:
+        channel = channel_tls(tls, channel_ca, channel_cert, channel_key)
+    except (ValueError, TlsError) as error:
         _fail(error, code=2)
-    options = daemon.Options(listen=where, state=state, socket=socket, metrics=metrics_at)
+    options = daemon.Options(listen=where, state=state, socket=socket, metrics=metrics_at, tls=channel)
 
     async def serve(stop: asyncio.Event) -> None:
         await daemon.run(options, stop)

@@ -147,7 +147,7 @@ class GuestSession:
                 elif kind != "heartbeat":
                     raise ProtocolError(f"message {kind!r} is not valid here")
             except Rejected as error:
-                log.warning("document_rejected", key=error.key, revision=error.revision, why=str(error))
+                log.warning("document_rejected", **self._about(error), why=str(error))
                 await self._steps.put(
                     pb.DocumentAck(
                         key=error.key,
@@ -189,7 +189,7 @@ class GuestSession:
         except DatabaseError as error:
             if len(documents) > 1:  # one that does not fit must not fail the others
                 return [ack for document in documents for ack in await self._apply_again(document)]
-            log.error("store_failed", key=documents[0].key, error=str(error))
+            log.error("store_failed", **self._about(documents[0]), error=str(error))
             return [_ack(documents[0], pb.DocumentAck.FAILED, error=str(error))]
         return [_answer(document, result) for document, result in zip(documents, results, strict=True)]
 
@@ -197,6 +197,10 @@ class GuestSession:
         if document.content is not None and not isinstance(document.content, bytes):
             document.content.seek(0)
         return await self._apply([document])
+
+    def _about(self, document: Rejected | Arrived) -> dict[str, Any]:
+        """What a line of the log is about."""
+        return {"vif": self.binding.vif, "key": document.key, "revision": document.revision}
 
     async def _send_reports(self) -> None:
         async for _ in self._store.turns():
