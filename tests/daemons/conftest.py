@@ -207,12 +207,13 @@ class Processes:
     feed: str
     started: list[Process] = field(default_factory=list)
 
-    def guestd(self, name: str, address: str) -> Process:
+    def guestd(self, name: str, address: str, *options: str) -> Process:
         state = self.directory / name
         state.mkdir(exist_ok=True)
         return self._start(
             f"hvchannel_daemons.guestd.main run --listen {address}:{self.port} "
-            f"--state {state}/store --socket {state}/guestd.sock".split(),
+            f"--state {state}/store --socket {state}/guestd.sock".split()
+            + list(options),
             state / "guestd.log",
         )
 

@@ -293,7 +293,7 @@ class FileTree:
                 key = found.pop(path)
                 if key is not None:
                     self._folders.remove(key)
-        self._remove_empty_folders()
+        self._settle_folders()
         wanted = {document.key: document for document in live}
         there = {key: path for path, key in found.items() if key is not None}
         differing = [
@@ -325,13 +325,15 @@ class FileTree:
             for name in files:
                 yield Path(folder, name)
 
-    def _remove_empty_folders(self) -> None:
+    def _settle_folders(self) -> None:
         for folder, folders, _ in os.walk(self.top, topdown=False):
             for name in folders:
                 path = Path(folder, name)
                 if path != self._own and not path.is_relative_to(self._own):
-                    with contextlib.suppress(OSError):
+                    try:
                         path.rmdir()
+                    except OSError:
+                        self._folder(path)  # as who may read is told now
 
     def _rename(self, path: Path, to: Path) -> None:
         path.rename(to)
