@@ -357,9 +357,7 @@ Global___DocumentPiece: _TypeAlias = DocumentPiece  # noqa: Y015
 
 @_typing.final
 class GroupBegin(_message.Message):
-    """Version 2. The documents that follow, up to GroupEnd, are one group. A GroupBegin before the GroupEnd of the previous
-    one abandons that (a member was replaced while it was being sent); the guest sends no acks for an abandoned group.
-    """
+    """Version 2. The documents that follow, up to GroupEnd, are one group."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -389,12 +387,17 @@ class GroupEnd(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    ABANDONED_FIELD_NUMBER: _builtins.int
+    abandoned: _builtins.bool
+    """Or forget them, and a member that is half sent: one was replaced while it was being sent. No acks."""
     def __init__(
         self,
+        *,
+        abandoned: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned", b"abandoned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

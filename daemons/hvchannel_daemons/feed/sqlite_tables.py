@@ -30,12 +30,27 @@ CREATE TABLE history (
   position INTEGER NOT NULL,
   put_unix_ns INTEGER NOT NULL,
   content INTEGER,
+  group_id TEXT NOT NULL DEFAULT '',
+  group_size INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (vif, key, revision)
 )
 """
 
+# of VIFs whose quota is not the default, and what each VIF's live documents take
+QUOTAS: Final = """
+CREATE TABLE quotas (
+  vif TEXT PRIMARY KEY,
+  bytes INTEGER NOT NULL,
+  documents INTEGER NOT NULL,
+  reports_per_second REAL NOT NULL
+)
+"""
+USAGE: Final = "CREATE TABLE usage (vif TEXT PRIMARY KEY, bytes INTEGER NOT NULL, documents INTEGER NOT NULL)"
+
 SCHEMA: Final = f"""
 {pieces.SCHEMA}{HISTORY};
+{QUOTAS};
+{USAGE};
 CREATE TABLE feed (origin TEXT NOT NULL, position INTEGER NOT NULL);
 CREATE TABLE documents (
   vif TEXT NOT NULL,
@@ -48,6 +63,8 @@ CREATE TABLE documents (
   position INTEGER NOT NULL UNIQUE,
   put_unix_ns INTEGER NOT NULL,
   content INTEGER,
+  group_id TEXT NOT NULL DEFAULT '',
+  group_size INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (vif, key)
 );
 CREATE INDEX documents_by_position ON documents (vif, position);
@@ -108,6 +125,8 @@ def document(row: sqlite3.Row) -> Document:
         position=row["position"],
         put_unix_ns=row["put_unix_ns"],
         content=row["content"],
+        group=row["group_id"],
+        group_size=row["group_size"],
     )
 
 

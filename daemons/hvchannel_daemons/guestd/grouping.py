@@ -31,8 +31,9 @@ class Grouping:
         return self._open is not None
 
     def begin(self, begin: pb.GroupBegin) -> None:
-        """Abandons what was open. Raises ProtocolError."""
-        self.abandon()
+        """Raises ProtocolError."""
+        if self._open is not None:
+            raise ProtocolError("a GroupBegin before the GroupEnd of the group before it")
         if not 1 <= begin.members <= limits.GROUP_MEMBERS or begin.size > limits.GROUP_BYTES:
             raise ProtocolError(
                 f"a group of {begin.members} documents and {begin.size} bytes "

@@ -165,10 +165,9 @@ class GuestSession:
                 elif kind == "piece":
                     await self._arrived(await self._assembly.piece(message.piece))
                 elif kind == "group_begin" and self.version >= GROUPS:
-                    self._assembly.close()
                     self._grouping.begin(message.group_begin)
                 elif kind == "group_end" and self.version >= GROUPS:
-                    await self._steps.put(self._grouping.end())
+                    await self._group_ended(message.group_end)
                 elif kind == "synced":
                     await self._steps.put(message.synced)
                 elif kind == "report_ack":
@@ -191,6 +190,13 @@ class GuestSession:
             self._grouping.add(document)
         else:
             await self._steps.put(document)
+
+    async def _group_ended(self, end: pb.GroupEnd) -> None:
+        if end.abandoned:
+            self._assembly.close()
+            self._grouping.abandon()
+        else:
+            await self._steps.put(self._grouping.end())
 
     async def _store_and_ack(self) -> None:
         """Takes all that waits, commits it together, then acknowledges it together."""
