@@ -194,7 +194,7 @@ def test_wait(cli: Cli) -> None:
     assert late.exit_code == 1
     assert late.stderr == (
         "hvchannel: VIF vm1: a revision 1 is not acknowledged after 0.1 s; "
-        "session unknown: hostd is not running\n"
+        "session DETACHED: no hostd serves the VIF (is it attached somewhere, and hostd running there?)\n"
     )
     cli.fill(lambda feed: feed.record_acks("vm1", [Ack("a", 1, Outcome.STORED, 1)]))
     assert cli("wait", "vm1", "a").stdout == "1\n"
@@ -208,6 +208,10 @@ def test_wait(cli: Cli) -> None:
     )
 
 
+async def nobody(host: str) -> None:
+    raise AssertionError(f"{host} holds the VIF")
+
+
 def test_vms_and_reports(cli: Cli) -> None:
     cli("put", "vm1", "a", "--text", "x")
     cli("put", "vm1", "b", "--text", "x")
@@ -216,20 +220,21 @@ def test_vms_and_reports(cli: Cli) -> None:
     async def hostd(feed: Feed) -> None:
         await feed.record_acks("vm1", [Ack("a", 1, Outcome.STORED, 1)])
         await feed.add_reports("vm1", [report])
+        before = json.loads(await asyncio.to_thread(lambda: cli("vms", "--json").stdout))["vms"][0]
+        assert (before["host"], before["served"], before["state"]) == ("", False, "DETACHED")
+        await feed.serve("hv1")
+        await feed.claim("vm1", nobody)
         await feed.set_session(
             Session("vm1", SessionState.READY, "", 1, "169.254.1.10:2345", 1, "guest", "hv1")
         )
-        await feed.claim()
-        served = json.loads(await asyncio.to_thread(lambda: cli("vms", "--json").stdout))
-        assert served["served"] is True
-        (vm,) = served["vms"]
+        (vm,) = json.loads(await asyncio.to_thread(lambda: cli("vms", "--json").stdout))["vms"]
         assert (vm["vif"], vm["state"], vm["documents"], vm["acknowledged"]) == ("vm1", "READY", 2, 1)
-        assert vm["host"] == "hv1"
+        assert (vm["host"], vm["served"], vm["contenders"]) == ("hv1", True, [])
         assert vm["last_report"]["type"] == "answer"
 
     cli.fill(hostd)
     after = cli("vms")
-    assert "UNKNOWN" in after.stdout and after.stderr == "hostd is not running\n"
+    assert "UNKNOWN" in after.stdout and after.stderr == "hostd of hv1 is not running\n"
     (line,) = cli("reports", "vm1", "--json").stdout.splitlines()
     stored = json.loads(line)
     assert (stored["text"], stored["about_key"], stored["about_revision"]) == ("well", "a", 1)

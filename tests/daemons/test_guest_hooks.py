@@ -270,7 +270,15 @@ def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path) -> None
         hook_directory.hooks(tmp_path / "open")
 
 
-async def test_a_hook_that_comes_later_is_run_at_later_changes(rigged) -> None:
+async def has_none_pending(socket: Path) -> bool:
+    def status() -> bool:
+        with GuestClient(socket) as client:
+            return client.status().hooks_pending == 0
+
+    return await asyncio.to_thread(status)
+
+
+async def test_a_hook_that_comes_later_is_run_at_later_changes(rig, rigged) -> None:
     guest, start = rigged
     async with start():
         await guest.put("a", 1)

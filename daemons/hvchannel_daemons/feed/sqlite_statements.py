@@ -9,7 +9,7 @@ from typing import Final
 from hvchannel_daemons import limits
 from hvchannel_daemons.feed.interface import HISTORY_REVISIONS, Ack, QuotaError, Report
 from hvchannel_daemons.feed.quotas import Quota, Usage, refusal
-from hvchannel_daemons.feed.sqlite_tables import HISTORY, QUOTAS, USAGE
+from hvchannel_daemons.feed.sqlite_tables import HISTORY, OWNERS, QUOTAS, USAGE
 from hvchannel_daemons.storage import pieces
 
 REPORTS_KEPT: Final = (
@@ -23,7 +23,7 @@ def new_feed(c: sqlite3.Connection) -> None:
 
 
 def is_current(c: sqlite3.Connection) -> bool:
-    return _has_history(c) and _has_hosts(c) and _has_quotas(c)
+    return _has_history(c) and _has_hosts(c) and _has_quotas(c)  # OWNERS came with hosts
 
 
 def bring_up_to_date(c: sqlite3.Connection) -> None:
@@ -32,6 +32,7 @@ def bring_up_to_date(c: sqlite3.Connection) -> None:
     if not _has_history(c):
         c.execute(HISTORY)
     if not _has_hosts(c):
+        c.execute(OWNERS)
         c.execute("ALTER TABLE sessions ADD COLUMN host TEXT NOT NULL DEFAULT ''")
     if not _has_quotas(c):
         c.execute(QUOTAS)

@@ -36,6 +36,9 @@ CREATE TABLE history (
 )
 """
 
+# which hypervisor holds a VIF
+OWNERS: Final = "CREATE TABLE owners (vif TEXT PRIMARY KEY, host TEXT NOT NULL)"
+
 # of VIFs whose quota is not the default, and what each VIF's live documents take
 QUOTAS: Final = """
 CREATE TABLE quotas (
@@ -51,6 +54,7 @@ SCHEMA: Final = f"""
 {pieces.SCHEMA}{HISTORY};
 {QUOTAS};
 {USAGE};
+{OWNERS};
 CREATE TABLE feed (origin TEXT NOT NULL, position INTEGER NOT NULL);
 CREATE TABLE documents (
   vif TEXT NOT NULL,

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from hvchannel_telemetry.exposition import MetricsAddressError
+from hvchannel_telemetry.metrics_options import AllowAny, MetricsAt, metrics_address
 
 from hvchannel_daemons import content, logs
 from hvchannel_daemons.guestd import daemon
@@ -91,6 +93,8 @@ def run(
         bool | None,
         typer.Option("--log-json/--no-log-json", help="Default: JSON unless stderr is a terminal."),
     ] = None,
+    metrics: MetricsAt = None,
+    metrics_allow_any: AllowAny = False,
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT.
 
@@ -103,6 +107,7 @@ def run(
         where = endpoint(listen, allow_any_address=allow_any_address)
         if no_files and files is not None:
             raise ValueError("--files and --no-files exclude each other")
+        metrics_at = metrics_address(metrics, metrics_allow_any)
         access = Access(file_mode(files_mode), group_id(files_group))
     except ValueError as error:
         _fail(error, code=2)
@@ -110,6 +115,7 @@ def run(
         listen=where,
         state=state,
         socket=socket,
+        metrics=metrics_at,
         files=None if no_files else files or state / "documents",
         files_access=access,
         hooks=HookOptions(hooks, hook_timeout, hooks_at_once) if hooks is not None else None,
@@ -120,7 +126,7 @@ def run(
 
     try:
         run_until_signal(serve)
-    except (ListenError, StoreInUse, DatabaseError, FilesError, HooksError) as error:
+    except (ListenError, StoreInUse, DatabaseError, FilesError, HooksError, MetricsAddressError) as error:
         _fail(error)
 
 

@@ -17,6 +17,7 @@ from hvchannel_daemons.channel import transport
 from hvchannel_daemons.channel.closing import SessionOver, first_cause, told
 from hvchannel_daemons.channel.pulse import PeerSilent, Pulse
 from hvchannel_daemons.channel.versions import AGENT, GROUPS
+from hvchannel_daemons.guestd import metrics
 from hvchannel_daemons.guestd.assembly import Assembly, ProtocolError, Rejected
 from hvchannel_daemons.guestd.files import Files
 from hvchannel_daemons.guestd.grouping import ArrivedGroup, Grouping
@@ -218,6 +219,8 @@ class GuestSession:
                 _close_contents(steps)
             for start in range(0, len(acks), limits.ACKS_TOGETHER):
                 part = acks[start : start + limits.ACKS_TOGETHER]
+                for ack in part:
+                    metrics.acked(ack)
                 await self._send(pb.GuestMessage(acks=pb.DocumentAcks(acks=part)))
             if any(isinstance(step, pb.Synced) for step in steps):
                 swept = await self._store.sweep(self.binding)
@@ -285,6 +288,7 @@ class GuestSession:
                     self._unacked[report.sequence] = len(report.data)
                     self._last_sent = report.sequence
                     await self._send(pb.GuestMessage(report=_report(report)))
+                    metrics.REPORTS_SENT.inc()
 
     async def _room_for(self, report: QueuedReport) -> None:
         while self._unacked and (
@@ -300,6 +304,7 @@ class GuestSession:
         await self._store.forget_reports(self.binding, sequence)
         for sent in [sent for sent in self._unacked if sent <= sequence]:
             del self._unacked[sent]
+            metrics.REPORTS_ACKED.inc()
         self._reports_acked.set()
 
 

@@ -25,6 +25,7 @@ Unit = tuple[str, ...]
 class _Sent:
     size: int
     unit: Unit
+    put_unix_ns: int
     at: float = math.inf  # loop time at which the last byte was sent
 
 
@@ -95,7 +96,9 @@ class Outbox:
     def begun(self, document: Document, unit: Unit = ()) -> None:
         """`unit`: what it goes together with."""
         self.abandoned(document)  # should it be on its way already
-        self._sent[document.key, document.revision] = _Sent(document.size, unit or (document.key,))
+        self._sent[document.key, document.revision] = _Sent(
+            document.size, unit or (document.key,), document.put_unix_ns
+        )
         self._bytes += document.size
 
     def sent(self, document: Document) -> None:
@@ -111,6 +114,10 @@ class Outbox:
 
     def is_under_way(self, key: str, revision: int) -> bool:
         return (key, revision) in self._sent
+
+    def put_unix_ns(self, key: str, revision: int) -> int:
+        """When the control plane put what is under way. Raises KeyError."""
+        return self._sent[key, revision].put_unix_ns
 
     def answered(self, key: str, revision: int, *, retry: bool) -> None:
         """The guest has answered; with `retry` the key, and what went with it, is due again after a while."""

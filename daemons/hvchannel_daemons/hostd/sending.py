@@ -9,6 +9,7 @@ import structlog
 from hvchannel_daemons import limits
 from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.feed import ContentGone, Document, Feed
+from hvchannel_daemons.hostd import metrics
 from hvchannel_daemons.hostd.outbox import Outbox, Unit, batches
 
 log = structlog.get_logger()
@@ -64,7 +65,7 @@ class Sender:
                     await self._outbox.room(document.size)
                     self._outbox.begun(document)
                     await self._send(pb.HostMessage(begin=_begin(document, data)))
-                    self._outbox.sent(document)
+                    self._sent(document)
 
     async def _send_large(self, document: Document) -> None:
         await self._outbox.room(document.size)
@@ -83,7 +84,12 @@ class Sender:
         for n in range(1, -(-document.size // limits.PIECE_BYTES)):
             data = await self._feed.piece(document, n)
             await self._send(pb.HostMessage(piece=pb.DocumentPiece(offset=n * limits.PIECE_BYTES, data=data)))
+        self._sent(document)
+
+    def _sent(self, document: Document) -> None:
         self._outbox.sent(document)
+        metrics.SENT.inc()
+        metrics.SENT_BYTES.inc(document.size)
 
     # as one
 

@@ -17,7 +17,7 @@ from hvchannel_daemons.channel.closing import SessionOver, first_cause, told
 from hvchannel_daemons.channel.pulse import Pulse
 from hvchannel_daemons.channel.versions import AGENT, GROUPS, SPOKEN, Versions
 from hvchannel_daemons.feed import Feed, SessionState
-from hvchannel_daemons.hostd import untrusted
+from hvchannel_daemons.hostd import metrics, untrusted
 from hvchannel_daemons.hostd.intake import Intake
 from hvchannel_daemons.hostd.outbox import Outbox
 from hvchannel_daemons.hostd.sending import Sender
@@ -88,7 +88,7 @@ class HostSession:
             raise SessionOver(
                 pb.Closing.SILENT, f"no Welcome and Inventory within {_NEGOTIATE_SECONDS:g} s"
             ) from error
-        backlog_until = await self._feed.position()
+        backlog_until = await self._feed.position(self._vif)
         await self._feed.record_inventory(self._vif, held)
         outbox = Outbox(self._wake, held, backlog_until)
         intake = Intake((await self._feed.quota(self._vif)).reports_per_second)
@@ -150,7 +150,7 @@ class HostSession:
         sender = Sender(self._send, self._feed, self._vif, outbox, groups=groups)
         while True:
             self._wake.clear()
-            now = await self._feed.position()
+            now = await self._feed.position(self._vif)
             await sender.send_what_is_new()
             outbox.passed(now)
             if outbox.caught_up and not self._synced:
@@ -168,6 +168,7 @@ class HostSession:
                 acks = [ack for ack in acks if outbox.is_under_way(ack.key, ack.revision)]
                 await self._feed.record_acks(self._vif, acks)
                 for ack in acks:
+                    metrics.acked(ack, outbox.put_unix_ns(ack.key, ack.revision))
                     outbox.answered(ack.key, ack.revision, retry=untrusted.is_temporary(ack))
                     if ack.error:
                         self._log.warning(
@@ -203,6 +204,8 @@ class HostSession:
             else:
                 reports = intake.take()
                 await self._feed.add_reports(self._vif, reports)
+                metrics.REPORTS.inc(len(reports))
+                metrics.REPORT_BYTES.inc(sum(len(report.data) for report in reports))
                 await self._send(pb.HostMessage(report_ack=pb.ReportAck(sequence=reports[-1].sequence)))
                 slowed = slowed and not intake.is_idle
 
