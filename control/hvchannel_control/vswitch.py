@@ -16,7 +16,7 @@ from hvchannel_control.compiled import CompiledProgram
 from hvchannel_control.config import SwitchSection
 from hvchannel_control.entries import Entry
 from hvchannel_control.finsy_failures import FinsyFailures
-from hvchannel_control.p4entries import decode, encode_all, wildcards
+from hvchannel_control.p4entries import Found, decode, encode_all, wildcards
 from hvchannel_control.reconcile import Batch, Operation, plan
 from hvchannel_control.reports import Reports
 
@@ -258,11 +258,8 @@ class _Link:
 
 
 async def _read(switch: fy.Switch) -> set[Entry]:
-    return {
-        decode(entry)
-        async for entry in _table_entries(switch, wildcards(switch.p4info))
-        if not entry.is_const
-    }
+    found = cast(AsyncIterator[Found], switch.read(wildcards(switch.p4info)))  # as in _table_entries
+    return {entry async for each in found if (entry := decode(each)) is not None}
 
 
 async def _write_request(switch: fy.Switch, updates: Batch) -> list[str]:
