@@ -23,7 +23,7 @@ READY := $(VENV)/.ready
 PTF_VENV  := .venv-ptf
 PTF_READY := $(PTF_VENV)/.ready
 
-PACKAGES := softswitch/hvchannel_softswitch control/hvchannel_control daemons/hvchannel_daemons lab/hvchannel_lab
+PACKAGES := telemetry/hvchannel_telemetry softswitch/hvchannel_softswitch control/hvchannel_control daemons/hvchannel_daemons lab/hvchannel_lab
 CODE     := $(PACKAGES) tests ptf-tests bench p4src/compile.py
 PIP      := install --quiet --disable-pip-version-check --require-hashes
 
@@ -116,13 +116,15 @@ bench: $(READY) ## figures side by side (JSON=file to keep them, PART=path, docu
 p4: ## compile p4src/ with p4c-bm2-ss, or with the official p4c container
 	@python3 p4src/compile.py
 
+PROTOS_telemetry := telemetry/hvchannel_telemetry/process.proto
 PROTOS_control := control/hvchannel_control/api/control.proto
 PROTOS_daemons := $(wildcard daemons/hvchannel_daemons/*/*.proto)
 
 .PHONY: proto
 proto: $(READY) ## the gRPC stubs beside their .proto
-	@for root in control daemons; do \
-	  protos="$(PROTOS_control)"; [ $$root = daemons ] && protos="$(PROTOS_daemons)"; \
+	@for root in telemetry control daemons; do \
+	  case $$root in telemetry) protos="$(PROTOS_telemetry)";; control) protos="$(PROTOS_control)";; \
+	    *) protos="$(PROTOS_daemons)";; esac; \
 	  PATH=$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -I $$root --python_out=$$root --grpc_python_out=$$root \
 	    --mypy_out=$$root --mypy_grpc_out=$$root $$protos || exit 1; \
 	done

@@ -34,6 +34,14 @@ excluded = ["169.254.169.254"]
 [policer]  # what one guest may send over the channel
 rate_bytes_per_s = 12500000
 burst_bytes = 1250000
+
+# Further logical switches, one table each; above is the default one. They carry more VIFs than the vSwitch has ports: a
+# port has one VIF per logical switch. The hypervisor has a port on each, and its kernel routes that pool to it.
+# [[logical_switch]]
+# vni = 5002
+# hypervisor_port = 2
+# vlan = 4093  # when an attachment names none; default: channel.vlan, which a port carries only once
+# pool = { first = "169.254.128.1", last = "169.254.254.254" }  # [pool] must end before it
 """
 
 GUEST = """\

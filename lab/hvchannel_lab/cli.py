@@ -21,7 +21,10 @@ _FEED, _LAB = "HVCHANNEL_FEED", "HVCHANNEL_LAB"
 _STATE_ROOT = Path("state")
 _DOWN_WITHIN = 60.0  # seconds
 _FEED_VERBS = ("put", "get", "delete", "wait", "history", "watch", "import", "vms", "reports")
-_OWN_VERBS = ("run", "up", "down", "journey", "move", "restart", "shell-env")
+_OWN_VERBS = (
+    *("run", "up", "down", "journey", "move", "restart", "shell-env"),
+    *("metrics", "health", "log-level"),
+)
 
 
 app = typer.Typer(
@@ -292,6 +295,9 @@ def _compose() -> None:
     from hvchannel_control import commands as control_commands  # noqa: PLC0415
     from hvchannel_daemons import commands as feed_commands  # noqa: PLC0415
 
+    from hvchannel_lab import observe_commands  # noqa: PLC0415
+
+    observe_commands.register(app)
     control_commands.register(app)
     _host_option.add_to(app)
     feed_commands.register(app)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hvchannel_lab import bmv2
 from hvchannel_lab.installation import program_path
+from hvchannel_lab.observed import observed
 from hvchannel_lab.parts import Hypervisor, Vm
 from hvchannel_lab.supervisor import Program
 from hvchannel_lab.targets import Target
@@ -40,11 +41,18 @@ def host_programs(topology: Topology, hypervisor: Hypervisor) -> list[Program]:
         *("--feed", topology.feed_at),
         *("--host", who),
         *("--source", str(hypervisor.address.ip)),
+        *("--socket", str(socket := topology.folder(who) / "hostd.sock")),
     )
     return [
         _switch(topology, who, hypervisor.namespace),
         _controller(topology, who, hypervisor.namespace, "host"),
-        Program(who, "hostd", hypervisor.namespace, hostd, _log(topology, who, "hostd"), _DAEMON),
+        observed(
+            Program(
+                *(who, "hostd", hypervisor.namespace, hostd, _log(topology, who, "hostd"), _DAEMON),
+                ready=socket,
+            ),
+            socket,
+        ),
     ]
 
 
@@ -76,8 +84,12 @@ def vm_programs(topology: Topology, vm: Vm) -> list[Program]:
     return [
         _switch(topology, vm.name, vm.namespace),
         _controller(topology, vm.name, vm.namespace, "guest"),
-        Program(
-            vm.name, "guestd", vm.namespace, guestd, _log(topology, vm.name, "guestd"), _DAEMON, ready=socket
+        observed(
+            Program(
+                *(vm.name, "guestd", vm.namespace, guestd, _log(topology, vm.name, "guestd"), _DAEMON),
+                ready=socket,
+            ),
+            socket,
         ),
     ]
 
@@ -111,7 +123,8 @@ def _switch(topology: Topology, who: str, namespace: str) -> Program:
             log = ["--log-console", "--log-level", "warn"]
             argv = bmv2.command(namespace, topology.folder(who), [*common, *log, "--", *own])
     log_file = _log(topology, who, target.value)
-    return Program(who, target.value, namespace, tuple(argv), log_file, _SWITCH, ready=socket)
+    program = Program(who, target.value, namespace, tuple(argv), log_file, _SWITCH, ready=socket)
+    return observed(program, socket) if target is Target.SOFTSWITCH else program
 
 
 def _controller(topology: Topology, who: str, namespace: str, profile: str) -> Program:
@@ -121,10 +134,11 @@ def _controller(topology: Topology, who: str, namespace: str, profile: str) -> P
         "--config",
         str(topology.folder(who) / "control.toml"),
     )
-    return Program(
-        *(who, "control", namespace, argv, _log(topology, who, "control"), _CONTROLLER),
-        ready=topology.control_socket(who),
+    socket = topology.control_socket(who)
+    program = Program(
+        *(who, "control", namespace, argv, _log(topology, who, "control"), _CONTROLLER), ready=socket
     )
+    return observed(program, socket)
 
 
 def _log(topology: Topology, who: str, name: str) -> Path:

@@ -20,7 +20,7 @@ TOPOLOGY_FILE = "topology.json"
 DEFAULT_TRACE_LIMIT = 4000
 MAX_HOSTS = 8
 MAX_VMS = 64  # of a lab
-_LONGEST_SOCKET = "vm64/guestd.sock"
+_LONGEST_SOCKET = "vm64/softswitch.metrics.sock"
 _UNIX_PATH_MAX = 107  # sockaddr_un.sun_path is 108 bytes, with its terminating zero
 # Of the control plane's network, in the namespaces of one lab only: its own address, and a /30 per hypervisor.
 _CONTROL_PLANE = IPv4Address("10.254.0.1")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hvchannel_control/api/control.proto\x12\x14hvchannel.control.v1\"H\n\rAttachRequest\x12\x0e\n\x06vif_id\x18\x01 \x01(\t\x12\x0b\n\x03mac\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12\x0c\n\x04vlan\x18\x04 \x01(\r\"\x1f\n\rDetachRequest\x12\x0e\n\x06vif_id\x18\x01 \x01(\t\"\x10\n\x0e\x44\x65tachResponse\"\r\n\x0bListRequest\"7\n\x0cListResponse\x12\'\n\x04vifs\x18\x01 \x03(\x0b\x32\x19.hvchannel.control.v1.Vif\"\x0e\n\x0cWatchRequest\"e\n\x05\x45vent\x12-\n\x08\x61ttached\x18\x01 \x01(\x0b\x32\x19.hvchannel.control.v1.VifH\x00\x12\x12\n\x08\x64\x65tached\x18\x02 \x01(\tH\x00\x12\x10\n\x06synced\x18\x03 \x01(\x08H\x00\x42\x07\n\x05\x65vent\"\xd0\x01\n\x03Vif\x12\x0e\n\x06vif_id\x18\x01 \x01(\t\x12\x0b\n\x03mac\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12\x0c\n\x04vlan\x18\x04 \x01(\r\x12\x0b\n\x03vni\x18\x05 \x01(\r\x12\x0b\n\x03lip\x18\x06 \x01(\t\x12\x0b\n\x03\x63ip\x18\x07 \x01(\t\x12.\n\x05state\x18\x08 \x01(\x0e\x32\x1f.hvchannel.control.v1.Vif.State\"9\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07PENDING\x10\x01\x12\x0c\n\x08REALISED\x10\x02\"\x12\n\x10GetStatusRequest\"\xbc\x03\n\x06Status\x12\x0f\n\x07profile\x18\x01 \x01(\t\x12\x16\n\x0eswitch_address\x18\x02 \x01(\t\x12\x18\n\x10switch_connected\x18\x03 \x01(\x08\x12\x0f\n\x07in_sync\x18\x04 \x01(\x08\x12\x17\n\x0freconciliations\x18\x05 \x01(\x04\x12\x0e\n\x06writes\x18\x06 \x01(\x04\x12\x12\n\nlast_error\x18\x07 \x01(\t\x12<\n\x08verdicts\x18\x08 \x03(\x0b\x32*.hvchannel.control.v1.Status.VerdictsEntry\x12:\n\x07\x64igests\x18\t \x03(\x0b\x32).hvchannel.control.v1.Status.DigestsEntry\x12\x13\n\x0bleases_used\x18\n \x01(\r\x12\x14\n\x0cleases_total\x18\x0b \x01(\r\x1aL\n\rVerdictsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.hvchannel.control.v1.Count:\x02\x38\x01\x1a.\n\x0c\x44igestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\'\n\x05\x43ount\x12\x0f\n\x07packets\x18\x01 \x01(\x04\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x32\x96\x03\n\x07\x43ontrol\x12H\n\x06\x41ttach\x12#.hvchannel.control.v1.AttachRequest\x1a\x19.hvchannel.control.v1.Vif\x12S\n\x06\x44\x65tach\x12#.hvchannel.control.v1.DetachRequest\x1a$.hvchannel.control.v1.DetachResponse\x12M\n\x04List\x12!.hvchannel.control.v1.ListRequest\x1a\".hvchannel.control.v1.ListResponse\x12J\n\x05Watch\x12\".hvchannel.control.v1.WatchRequest\x1a\x1b.hvchannel.control.v1.Event0\x01\x12Q\n\tGetStatus\x12&.hvchannel.control.v1.GetStatusRequest\x1a\x1c.hvchannel.control.v1.Statusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hvchannel_control/api/control.proto\x12\x14hvchannel.control.v1\"U\n\rAttachRequest\x12\x0e\n\x06vif_id\x18\x01 \x01(\t\x12\x0b\n\x03mac\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12\x0c\n\x04vlan\x18\x04 \x01(\r\x12\x0b\n\x03vni\x18\x05 \x01(\r\"\x1f\n\rDetachRequest\x12\x0e\n\x06vif_id\x18\x01 \x01(\t\"\x10\n\x0e\x44\x65tachResponse\"\r\n\x0bListRequest\"7\n\x0cListResponse\x12\'\n\x04vifs\x18\x01 \x03(\x0b\x32\x19.hvchannel.control.v1.Vif\"\x0e\n\x0cWatchRequest\"e\n\x05\x45vent\x12-\n\x08\x61ttached\x18\x01 \x01(\x0b\x32\x19.hvchannel.control.v1.VifH\x00\x12\x12\n\x08\x64\x65tached\x18\x02 \x01(\tH\x00\x12\x10\n\x06synced\x18\x03 \x01(\x08H\x00\x42\x07\n\x05\x65vent\"\xd0\x01\n\x03Vif\x12\x0e\n\x06vif_id\x18\x01 \x01(\t\x12\x0b\n\x03mac\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12\x0c\n\x04vlan\x18\x04 \x01(\r\x12\x0b\n\x03vni\x18\x05 \x01(\r\x12\x0b\n\x03lip\x18\x06 \x01(\t\x12\x0b\n\x03\x63ip\x18\x07 \x01(\t\x12.\n\x05state\x18\x08 \x01(\x0e\x32\x1f.hvchannel.control.v1.Vif.State\"9\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07PENDING\x10\x01\x12\x0c\n\x08REALISED\x10\x02\"\x12\n\x10GetStatusRequest\"\xbc\x03\n\x06Status\x12\x0f\n\x07profile\x18\x01 \x01(\t\x12\x16\n\x0eswitch_address\x18\x02 \x01(\t\x12\x18\n\x10switch_connected\x18\x03 \x01(\x08\x12\x0f\n\x07in_sync\x18\x04 \x01(\x08\x12\x17\n\x0freconciliations\x18\x05 \x01(\x04\x12\x0e\n\x06writes\x18\x06 \x01(\x04\x12\x12\n\nlast_error\x18\x07 \x01(\t\x12<\n\x08verdicts\x18\x08 \x03(\x0b\x32*.hvchannel.control.v1.Status.VerdictsEntry\x12:\n\x07\x64igests\x18\t \x03(\x0b\x32).hvchannel.control.v1.Status.DigestsEntry\x12\x13\n\x0bleases_used\x18\n \x01(\r\x12\x14\n\x0cleases_total\x18\x0b \x01(\r\x1aL\n\rVerdictsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.hvchannel.control.v1.Count:\x02\x38\x01\x1a.\n\x0c\x44igestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\'\n\x05\x43ount\x12\x0f\n\x07packets\x18\x01 \x01(\x04\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x32\x96\x03\n\x07\x43ontrol\x12H\n\x06\x41ttach\x12#.hvchannel.control.v1.AttachRequest\x1a\x19.hvchannel.control.v1.Vif\x12S\n\x06\x44\x65tach\x12#.hvchannel.control.v1.DetachRequest\x1a$.hvchannel.control.v1.DetachResponse\x12M\n\x04List\x12!.hvchannel.control.v1.ListRequest\x1a\".hvchannel.control.v1.ListResponse\x12J\n\x05Watch\x12\".hvchannel.control.v1.WatchRequest\x1a\x1b.hvchannel.control.v1.Event0\x01\x12Q\n\tGetStatus\x12&.hvchannel.control.v1.GetStatusRequest\x1a\x1c.hvchannel.control.v1.Statusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,33 +36,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUS_DIGESTSENTRY']._loaded_options = None
   _globals['_STATUS_DIGESTSENTRY']._serialized_options = b'8\001'
   _globals['_ATTACHREQUEST']._serialized_start=61
-  _globals['_ATTACHREQUEST']._serialized_end=133
-  _globals['_DETACHREQUEST']._serialized_start=135
-  _globals['_DETACHREQUEST']._serialized_end=166
-  _globals['_DETACHRESPONSE']._serialized_start=168
-  _globals['_DETACHRESPONSE']._serialized_end=184
-  _globals['_LISTREQUEST']._serialized_start=186
-  _globals['_LISTREQUEST']._serialized_end=199
-  _globals['_LISTRESPONSE']._serialized_start=201
-  _globals['_LISTRESPONSE']._serialized_end=256
-  _globals['_WATCHREQUEST']._serialized_start=258
-  _globals['_WATCHREQUEST']._serialized_end=272
-  _globals['_EVENT']._serialized_start=274
-  _globals['_EVENT']._serialized_end=375
-  _globals['_VIF']._serialized_start=378
-  _globals['_VIF']._serialized_end=586
-  _globals['_VIF_STATE']._serialized_start=529
-  _globals['_VIF_STATE']._serialized_end=586
-  _globals['_GETSTATUSREQUEST']._serialized_start=588
-  _globals['_GETSTATUSREQUEST']._serialized_end=606
-  _globals['_STATUS']._serialized_start=609
-  _globals['_STATUS']._serialized_end=1053
-  _globals['_STATUS_VERDICTSENTRY']._serialized_start=929
-  _globals['_STATUS_VERDICTSENTRY']._serialized_end=1005
-  _globals['_STATUS_DIGESTSENTRY']._serialized_start=1007
-  _globals['_STATUS_DIGESTSENTRY']._serialized_end=1053
-  _globals['_COUNT']._serialized_start=1055
-  _globals['_COUNT']._serialized_end=1094
-  _globals['_CONTROL']._serialized_start=1097
-  _globals['_CONTROL']._serialized_end=1503
+  _globals['_ATTACHREQUEST']._serialized_end=146
+  _globals['_DETACHREQUEST']._serialized_start=148
+  _globals['_DETACHREQUEST']._serialized_end=179
+  _globals['_DETACHRESPONSE']._serialized_start=181
+  _globals['_DETACHRESPONSE']._serialized_end=197
+  _globals['_LISTREQUEST']._serialized_start=199
+  _globals['_LISTREQUEST']._serialized_end=212
+  _globals['_LISTRESPONSE']._serialized_start=214
+  _globals['_LISTRESPONSE']._serialized_end=269
+  _globals['_WATCHREQUEST']._serialized_start=271
+  _globals['_WATCHREQUEST']._serialized_end=285
+  _globals['_EVENT']._serialized_start=287
+  _globals['_EVENT']._serialized_end=388
+  _globals['_VIF']._serialized_start=391
+  _globals['_VIF']._serialized_end=599
+  _globals['_VIF_STATE']._serialized_start=542
+  _globals['_VIF_STATE']._serialized_end=599
+  _globals['_GETSTATUSREQUEST']._serialized_start=601
+  _globals['_GETSTATUSREQUEST']._serialized_end=619
+  _globals['_STATUS']._serialized_start=622
+  _globals['_STATUS']._serialized_end=1066
+  _globals['_STATUS_VERDICTSENTRY']._serialized_start=942
+  _globals['_STATUS_VERDICTSENTRY']._serialized_end=1018
+  _globals['_STATUS_DIGESTSENTRY']._serialized_start=1020
+  _globals['_STATUS_DIGESTSENTRY']._serialized_end=1066
+  _globals['_COUNT']._serialized_start=1068
+  _globals['_COUNT']._serialized_end=1107
+  _globals['_CONTROL']._serialized_start=1110
+  _globals['_CONTROL']._serialized_end=1516
 # @@protoc_insertion_point(module_scope)
