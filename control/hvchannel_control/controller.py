@@ -46,7 +46,7 @@ class Controller:
         vif = self._attachments.attach(vif_id, mac, port, vlan, vni)
         if not known:
             log.info(
-                "VIF attached",
+                "vif_attached",
                 vif=vif_id,
                 mac=vif.mac,
                 port=vif.port,
@@ -61,7 +61,7 @@ class Controller:
     def detach(self, vif_id: str) -> None:
         """Detaches a VIF. Raises RefusedError and StoreError."""
         vif = self._attachments.detach(vif_id)
-        log.info("VIF detached", vif=vif_id, mac=vif.mac, port=vif.port, lip=str(vif.lip))
+        log.info("vif_detached", vif=vif_id, mac=vif.mac, port=vif.port, lip=str(vif.lip))
         self._realised.discard(vif_id)
         self.watchers.detached(vif_id)
         self.vswitch.wake()
@@ -136,7 +136,7 @@ class Controller:
             if realised == (vif.vif_id in self._realised):
                 continue
             (self._realised.add if realised else self._realised.discard)(vif.vif_id)
-            log.info("VIF realised" if realised else "VIF not realised", vif=vif.vif_id, port=vif.port)
+            log.info("vif_realised" if realised else "vif_not_realised", vif=vif.vif_id, port=vif.port)
             self.watchers.attached(self._message(vif))
 
     def _message(self, vif: Vif) -> control_pb2.Vif:

@@ -24,7 +24,10 @@ _FEED_VERBS = (
     *("put", "put-group", "get", "delete", "wait", "history", "watch", "import"),
     *("quota", "vms", "reports"),
 )
-_OWN_VERBS = ("run", "up", "down", "journey", "move", "restart", "shell-env", "metrics", "health", "log-level")
+_OWN_VERBS = (
+    *("run", "up", "down", "journey", "move", "restart", "shell-env"),
+    *("metrics", "health", "log-level"),
+)
 
 
 app = typer.Typer(

@@ -15,14 +15,13 @@ from hvchannel_telemetry.health import Health, UnknownPartError
 from hvchannel_telemetry.process_service import HEALTH, PROCESS, ProcessService
 
 from hvchannel_softswitch.p4runtime.errors import Code
-from hvchannel_softswitch.p4runtime.service import P4RuntimeService
 from hvchannel_softswitch.rpc import RpcError, StreamingMethod, UnaryMethod
 from hvchannel_softswitch.switch import DataPath
 
 _Request = TypeVar("_Request", bound=Message)
 
 
-def health_of(switch: DataPath[Any], service: P4RuntimeService) -> Health:
+def health_of(switch: DataPath[Any]) -> Health:
     """The switch forwards when it has a pipeline, and all interfaces that are there carry frames. One that is not there
     is waited for: it is of a machine that is off, or elsewhere."""
 
@@ -36,7 +35,7 @@ def health_of(switch: DataPath[Any], service: P4RuntimeService) -> Health:
         return f"down: {', '.join(down)}" if down else ""
 
     def pipeline() -> str:
-        return "" if service.running is not None else "none is set"
+        return "" if switch.engine is not None else "none is set"
 
     return Health({"pipeline": pipeline, "ports": ports})
 

@@ -293,7 +293,7 @@ async def test_a_spoofed_frame_becomes_a_digest_and_a_count(
         switch = controller.vswitch._switch
         assert switch is not None
         await switch.write([fy.P4PacketOut(bytes(frame), vni=config.channel.vni)])
-        await until(lambda: "vSwitch reports a drop" in caplog.text)
+        await until(lambda: "drop_reported" in caplog.text)
         status = await controller.status()
         assert status.digests["spoof_digest"] == 1
         assert status.verdicts["drop_spoofed"].packets == 1
