@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -21,13 +22,15 @@ _Request = TypeVar("_Request", bound=Message)
 
 
 def health_of(switch: DataPath[Any]) -> Health:
-    """The switch forwards when it has a pipeline, and all of its interfaces are there."""
+    """The switch forwards when it has a pipeline, and all interfaces that are there carry frames. One that is not there
+    is waited for: it is of a machine that is off, or elsewhere."""
 
     def ports() -> str:
+        there = {name for _, name in socket.if_nameindex()}
         down = [
             f"{number} ({state.interface})"
             for number, state in switch.port_states().items()
-            if not state.is_up
+            if state.interface in there and not state.is_up
         ]
         return f"down: {', '.join(down)}" if down else ""
 
