@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,8 +26,8 @@ DESCRIPTORS = 12
 """Of one guest, at most: store, listening socket, connection."""
 
 
-async def serve(prefix: str, count: int, folder: Path, ready: Path) -> None:
-    """Serves the first `count` guests of the world with this prefix until SIGTERM; `ready` is made once all listen.
+async def serve(prefix: str, count: int, folder: Path, on_ready: Callable[[], None]) -> None:
+    """Serves the first `count` guests of the world with this prefix until SIGTERM; calls `on_ready` once all listen.
     Raises OSError, DatabaseError."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -36,7 +37,7 @@ async def serve(prefix: str, count: int, folder: Path, ready: Path) -> None:
     servers = [
         await _listen(guest, ChannelService(store)) for guest, store in zip(guests, stores, strict=True)
     ]
-    ready.touch()
+    on_ready()
     await stop.wait()
     await asyncio.gather(*(server.stop(None) for server in servers))
     for store in stores:
@@ -57,7 +58,7 @@ def main(arguments: list[str]) -> None:
     prefix, count, folder, ready = arguments
     logs.set_up("error", None)
     allow_descriptors(int(count) * DESCRIPTORS + 200)
-    asyncio.run(serve(prefix, int(count), Path(folder), Path(ready)))
+    asyncio.run(serve(prefix, int(count), Path(folder), Path(ready).touch))
 
 
 if __name__ == "__main__":

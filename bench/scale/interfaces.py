@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Addresses, routes and flags by ioctl (netdevice(7)), for interfaces of the caller's namespace: to configure a thousand
-namespaces by netlink, a socket for each, takes minutes. Every function raises OSError."""
+"""Addresses, routes and flags by ioctl (netdevice(7)), for interfaces of the caller's namespace: to configure a
+thousand namespaces by netlink, a socket for each, takes minutes. Every function raises OSError."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import struct
 from ipaddress import IPv4Address
 
 _SIOCADDRT = 0x890B
+_SIOCSARP = 0x8955
+_ARPHRD_ETHER, _ATF_COMPLETE, _ATF_PERMANENT = 1, 0x2, 0x4
 _SIOCSIFFLAGS = 0x8914
 _SIOCSIFADDR = 0x8916
 _SIOCSIFNETMASK = 0x891C
@@ -60,6 +62,14 @@ def add_on_link_route(
     )
     route.flags, route.device = _RTF_UP, interface.encode()
     fcntl.ioctl(sock, _SIOCADDRT, bytes(route))
+
+
+def add_neighbour(sock: socket.socket, interface: str, address: IPv4Address, mac: str) -> None:
+    """For ever: it is not one of the entries that the kernel counts, for all namespaces together (gc_thresh3)."""
+    hardware = struct.pack("=H6s8x", _ARPHRD_ETHER, bytes.fromhex(mac.replace(":", "")))
+    flags = struct.pack("=i16x", _ATF_COMPLETE | _ATF_PERMANENT)
+    request = bytes(_sockaddr(address)) + hardware + flags + struct.pack("16s", interface.encode())
+    fcntl.ioctl(sock, _SIOCSARP, request)
 
 
 def _sockaddr(address: IPv4Address) -> _Sockaddr:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands in for the guests' vSwitches: one XDP program for every interface of the trunks' namespace. A map says, by
-interface and VLAN id (0: no tag), where a frame goes and which tag it gets (0: none)."""
+"""What stands in for the guests' vSwitches: one XDP program for every interface of the trunks' namespace. A map says,
+by interface and VLAN id (0: no tag), where a frame goes and which tag it gets (0: none)."""
 
 from __future__ import annotations
 

@@ -177,6 +177,8 @@ def _add_guest(world: World, guest: Guest, link: Link) -> None:
         offload.switch_on("eth0", offload.Feature.RECEIVE_COALESCING)
         interfaces.add_host_address(sock, "eth0", CIP)
         interfaces.add_on_link_route(sock, "eth0", HYPERVISOR_IP)
+        # A guest has a kernel of its own, and all these namespaces share one with a limit of neighbours.
+        interfaces.add_neighbour(sock, "eth0", HYPERVISOR_IP, HYPERVISOR_MAC)
 
 
 def _redirect(world: World, ways: Ways, made: ExitStack) -> None:

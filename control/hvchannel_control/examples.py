@@ -14,7 +14,7 @@ allow_remote = false        # true: HOST may be another machine (P4Runtime is sp
 device_id = 1
 election_id = 10            # where bidding for the primary's place begins
 cpu_port = 510
-audit_interval_s = 10.0     # seconds between two read backs when nothing changes
+audit_interval_s = 10.0     # seconds between two read backs when nothing changes, per thousand entries
 
 [channel]
 prefix = "169.254.0.0/16"             # all addresses below lie in it
@@ -56,7 +56,7 @@ allow_remote = false        # true: HOST may be another machine (P4Runtime is sp
 device_id = 1
 election_id = 10            # where bidding for the primary's place begins
 cpu_port = 510
-audit_interval_s = 10.0     # seconds between two read backs when nothing changes
+audit_interval_s = 10.0     # seconds between two read backs when nothing changes, per thousand entries
 
 [channel]  # as the host has it
 prefix = "169.254.0.0/16"

@@ -103,9 +103,8 @@ class Offload:
                 return
             for feature in changes:
                 before.setdefault(feature, found[feature].wanted)
-            self._kept.save(
-                port
-            )  # first: should this process die in between, its successor restores what needs no restoring
+            # first: should this process die in between, its successor restores what needs no restoring
+            self._kept.save(port)
             features.want(name, changes)
             left = _needed(features.read(name), rules)
         except OSError as error:
