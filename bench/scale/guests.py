@@ -15,6 +15,7 @@ import grpc
 from hvchannel_daemons import logs
 from hvchannel_daemons.channel import channel_pb2_grpc, transport
 from hvchannel_daemons.guestd.channel_service import ChannelService
+from hvchannel_daemons.guestd.files import Files
 from hvchannel_daemons.guestd.store import GuestStore
 from hvchannel_lab.namespaces import inside
 
@@ -35,7 +36,8 @@ async def serve(prefix: str, count: int, folder: Path, on_ready: Callable[[], No
     with ThreadPoolExecutor(_OPENING) as pool:
         stores = list(pool.map(lambda guest: GuestStore(folder / guest.vif), guests))
     servers = [
-        await _listen(guest, ChannelService(store)) for guest, store in zip(guests, stores, strict=True)
+        await _listen(guest, ChannelService(store, Files(store, None)))
+        for guest, store in zip(guests, stores, strict=True)
     ]
     on_ready()
     await stop.wait()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -60,6 +60,7 @@ class SwitchSection(Section):
     allow_remote: bool = Field(default=False, strict=True)
     device_id: int = Field(default=1, strict=True, ge=0, lt=1 << 64)
     election_id: int = Field(default=10, strict=True, ge=1, lt=1 << 64)
+    architecture: Literal["v1model", "pna"] = "v1model"
     cpu_port: Port = MAX_PORT
     audit_interval_s: float = Field(default=10.0, ge=0.05, le=3600)
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The controller: the attachments, the vSwitch that shall hold them, and who listens."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from ipaddress import IPv4Address
 
 import structlog
+from hvchannel_telemetry.health import Health
 
 from hvchannel_control.api import control_pb2
 from hvchannel_control.attachments import Attachments
@@ -46,7 +47,7 @@ class Controller:
         vif = self._attachments.attach(vif_id, mac, port, vlan, vni)
         if not known:
             log.info(
-                "VIF attached",
+                "vif_attached",
                 vif=vif_id,
                 mac=vif.mac,
                 port=vif.port,
@@ -61,7 +62,7 @@ class Controller:
     def detach(self, vif_id: str) -> None:
         """Detaches a VIF. Raises RefusedError and StoreError."""
         vif = self._attachments.detach(vif_id)
-        log.info("VIF detached", vif=vif_id, mac=vif.mac, port=vif.port, lip=str(vif.lip))
+        log.info("vif_detached", vif=vif_id, mac=vif.mac, port=vif.port, lip=str(vif.lip))
         self._realised.discard(vif_id)
         self._entries.pop(vif_id, None)
         self.watchers.detached(vif_id)
@@ -94,6 +95,35 @@ class Controller:
             leases_total=self._attachments.leases_total,
         )
 
+    def realised(self) -> dict[str, bool]:
+        """Whether the vSwitch holds it, by VIF."""
+        return {vif.vif_id: vif.vif_id in self._realised for vif in self._attachments.all()}
+
+    @property
+    def leases(self) -> tuple[int, int]:
+        """How many LIPs are leased, of how many."""
+        return self._attachments.leases_used, self._attachments.leases_total
+
+    @property
+    def digests(self) -> Mapping[str, int]:
+        """Reports by digest name."""
+        return self._reports.digests
+
+    @property
+    def profile(self) -> str:
+        """ "host" or "guest"."""
+        return self._profile.name
+
+    def health(self) -> Health:
+        """The controller's parts: its vSwitch answers, and holds what it should."""
+        state = self.vswitch.state
+        return Health(
+            {
+                "switch": lambda: "" if state.connected else state.last_error or "not reached yet",
+                "tables": lambda: "" if state.in_sync else state.last_error or "not written yet",
+            }
+        )
+
     def _desired(self) -> list[Entry]:
         entries = self._profile.fixed_entries()
         for vif in self._attachments.all():
@@ -116,7 +146,7 @@ class Controller:
             if realised == (vif.vif_id in self._realised):
                 continue
             (self._realised.add if realised else self._realised.discard)(vif.vif_id)
-            log.info("VIF realised" if realised else "VIF not realised", vif=vif.vif_id, port=vif.port)
+            log.info("vif_realised" if realised else "vif_not_realised", vif=vif.vif_id, port=vif.port)
             self.watchers.attached(self._message(vif))
 
     def _message(self, vif: Vif) -> control_pb2.Vif:

@@ -31,7 +31,10 @@ class MeterConfig:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of one table. `meter` None: the entry's direct meter, if it has one, is not configured."""
+    """One entry of one table. `meter` None: the entry's direct meter, if it has one, is not configured.
+
+    A cell of an indexed meter is an entry as well: without an action, its table the meter, its match the `index`.
+    """
 
     table: str
     match: Fields
@@ -42,6 +45,11 @@ class Entry:
     @property
     def key(self) -> EntryKey:
         return self.table, self.match
+
+    @property
+    def is_cell(self) -> bool:
+        """Whether it is a cell of an indexed meter."""
+        return not self.action
 
     def __str__(self) -> str:
         match = " ".join(f"{name}={value:#x}" for name, value in self.match)

@@ -13,7 +13,8 @@ address = "unix:p4rt.sock"  # of the vSwitch's P4Runtime server: unix:PATH or HO
 allow_remote = false        # true: HOST may be another machine (P4Runtime is spoken in clear)
 device_id = 1
 election_id = 10            # where bidding for the primary's place begins
-cpu_port = 510
+architecture = "v1model"    # of the P4 programs: v1model or pna
+cpu_port = 510              # v1model's; pna has its own
 audit_interval_s = 10.0     # seconds between two read backs when nothing changes, per thousand entries
 
 [channel]
@@ -55,7 +56,8 @@ address = "unix:p4rt.sock"  # of the vSwitch's P4Runtime server: unix:PATH or HO
 allow_remote = false        # true: HOST may be another machine (P4Runtime is spoken in clear)
 device_id = 1
 election_id = 10            # where bidding for the primary's place begins
-cpu_port = 510
+architecture = "v1model"    # of the P4 programs: v1model or pna
+cpu_port = 510              # v1model's; pna has its own
 audit_interval_s = 10.0     # seconds between two read backs when nothing changes, per thousand entries
 
 [channel]  # as the host has it

@@ -16,7 +16,7 @@ from hvchannel_control.compiled import CompiledProgram
 from hvchannel_control.config import SwitchSection
 from hvchannel_control.entries import Entry
 from hvchannel_control.finsy_failures import FinsyFailures
-from hvchannel_control.p4entries import decode, encode_all, wildcards
+from hvchannel_control.p4entries import Found, decode, encode_all, wildcards
 from hvchannel_control.reconcile import Batch, Operation, plan
 from hvchannel_control.reports import Reports
 
@@ -116,7 +116,7 @@ class VSwitch:
                 async with asyncio.timeout(_VERDICTS_TIMEOUT_S):
                     self.state.verdicts = await _read_verdicts(self._switch)
             except (fy.P4ClientError, TimeoutError, AssertionError) as error:  # finsy asserts an open channel
-                self._log.debug("verdict counters not read", error=_explain(error))
+                self._log.debug("verdicts_not_read", error=_explain(error))
         return self.state.verdicts
 
     async def _connection(self) -> None:
@@ -131,7 +131,7 @@ class VSwitch:
                 raise SwitchError(f"no answer to arbitration in {_CONNECT_TIMEOUT_S:g} s") from error
             self.state.connected = self._switch_seen = True
             self._switch = switch
-            self._log.info("vSwitch connected", primary=switch.is_primary, election_id=switch.election_id)
+            self._log.info("switch_connected", primary=switch.is_primary, election_id=switch.election_id)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     for digest in switch.p4info.digests:
@@ -184,7 +184,7 @@ class VSwitch:
             if refused:
                 break
             if audit:
-                self._log.warning("tables changed by another hand", example=str(batches[0][0]))
+                self._log.warning("tables_changed_by_another", example=str(batches[0][0]))
             refused = await self._write(switch, batches)
         if (
             self._wake.is_set() and not refused
@@ -212,7 +212,7 @@ class VSwitch:
             if refused and batch[0].operation is Operation.DELETE:
                 break
         self.state.writes += written.total()
-        self._log.info("tables written", **written, refused=len(refused))
+        self._log.info("tables_written", **written, refused=len(refused))
         return refused
 
     async def _take_digests(self, switch: fy.Switch, name: str) -> None:
@@ -227,7 +227,7 @@ class VSwitch:
 
     def _settled(self) -> None:
         if not self.state.in_sync:
-            self._log.info("vSwitch in sync", writes=self.state.writes)
+            self._log.info("in_sync", writes=self.state.writes)
         self.state.in_sync = True
         self.state.last_error = ""
 
@@ -236,7 +236,7 @@ class VSwitch:
         if error != self.state.last_error:
             # At the start the vSwitch may simply not be up yet.
             level = "error" if self._switch_seen else "info"
-            getattr(self._log, level)("vSwitch not in sync", error=error)
+            getattr(self._log, level)("not_in_sync", error=error)
         self.state.last_error = error
 
 
@@ -273,11 +273,8 @@ def audit_delay(interval: float, entries: int) -> float:
 
 
 async def _read(switch: fy.Switch) -> set[Entry]:
-    return {
-        decode(entry)
-        async for entry in _table_entries(switch, wildcards(switch.p4info))
-        if not entry.is_const
-    }
+    found = cast(AsyncIterator[Found], switch.read(wildcards(switch.p4info)))  # as in _table_entries
+    return {entry async for each in found if (entry := decode(each)) is not None}
 
 
 async def _write_request(switch: fy.Switch, updates: Batch) -> list[str]:

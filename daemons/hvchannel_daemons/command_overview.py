@@ -15,17 +15,21 @@ from hvchannel_daemons.feed_options import FeedAt, Json, Vif, takes_feed
 
 @takes_feed
 def vms(at: FeedAt, as_json: Json = False) -> None:
-    """Show every VM: its session, how many of its documents have arrived, its last report."""
+    """Show every VM: the hypervisor that serves it, its session, how many of its documents have arrived, its last
+    report."""
     overview = with_feed(at, _overview)
     if as_json:
         print_json(overview)
         return
-    table = Table("VIF", "session", "since", "documents", "acknowledged", "last report")
+    table = Table("VIF", "host", "session", "since", "documents", "acknowledged", "last report")
     for row in overview["vms"]:
         state = row["state"] + (f": {row['reason']}" if row["reason"] else "")
+        if row["contenders"]:
+            state += f" (also announced at {', '.join(row['contenders'])})"
         report = row["last_report"]
         table.add_row(
             row["vif"],
+            row["host"],
             state,
             ago(row["since_unix_ns"]),
             str(row["documents"]),
@@ -35,8 +39,8 @@ def vms(at: FeedAt, as_json: Json = False) -> None:
             f"{report['type']} {ago(report['stored_unix_ns'])}" if report else "",
         )
     Console().print(table)
-    if not overview["served"]:
-        typer.echo("hostd is not running", err=True)
+    for host in sorted({row["host"] for row in overview["vms"] if row["host"] and not row["served"]}):
+        typer.echo(f"hostd of {host} is not running", err=True)
 
 
 @takes_feed
@@ -61,18 +65,23 @@ def reports(
 async def _overview(opened: Feed) -> dict[str, Any]:
     sessions = await opened.sessions()
     last = await opened.last_reports()
-    served = await opened.served()
+    owners, contenders = await opened.owners(), await opened.contenders()
     rows = []
     for vif in await opened.vifs():
         deliveries = await opened.deliveries(vif)
         live = [delivery for delivery in deliveries if not delivery.document.deleted]
-        session = (
-            sessions.get(vif) if served else None
-        )  # what a hostd wrote that is gone is not the state now
+        owner = owners.get(vif)
+        gone = owner is not None and not owner.alive
+        session = None if gone else sessions.get(vif)  # what it wrote is not the state now
         rows.append(
             {
                 "vif": vif,
-                "state": session.state.value if session else ("DETACHED" if served else "UNKNOWN"),
+                "host": owner.host if owner else "",
+                "served": owner is not None and owner.alive,
+                "contenders": sorted(
+                    s.host for s in contenders.get(vif, ()) if not owner or s.host != owner.host
+                ),
+                "state": session.state.value if session else ("UNKNOWN" if gone else "DETACHED"),
                 "reason": session.reason if session else "",
                 "since": time_of(session.since_unix_ns) if session else None,
                 "since_unix_ns": session.since_unix_ns if session else 0,
@@ -86,4 +95,4 @@ async def _overview(opened: Feed) -> dict[str, Any]:
                 "last_report": report_object(last[vif]) if vif in last else None,
             }
         )
-    return {"served": served, "vms": rows}
+    return {"vms": rows}

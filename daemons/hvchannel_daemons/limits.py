@@ -19,9 +19,13 @@ CONTENT_TYPE_BYTES: Final = 128
 REPORT_TYPE_BYTES: Final = 128
 LIVE_DOCUMENTS: Final = 16384
 INVENTORY_PART: Final = 1024
+ACKS_TOGETHER: Final = 1024
 INLINE_BYTES: Final = 1 * MIB
 QUEUED_REPORTS: Final = 10_000
 QUEUED_REPORT_BYTES: Final = 64 * MIB
+GROUP_DOCUMENTS: Final = 64  # of one put
+GROUP_MEMBERS: Final = 256  # of one group on the channel, which may carry what came after a put along
+GROUP_BYTES: Final = 64 * MIB
 REVISION_MAX: Final = 2**63 - 1  # what SQLite and JSON readers alike can hold
 
 _NAME = re.compile(r"[A-Za-z0-9._/-]+")
@@ -52,6 +56,16 @@ def check_vif(vif: str) -> str:
             "(valid: 1 to 63 characters of A-Z a-z 0-9 . _ -, first a letter or digit)"
         )
     return vif
+
+
+def check_host(host: str) -> str:
+    """Returns the hypervisor's name; ValueError when it is not like a VIF id."""
+    if not _VIF.fullmatch(host):
+        raise ValueError(
+            f"host {_shown(host)} is not valid "
+            "(valid: 1 to 63 characters of A-Z a-z 0-9 . _ -, first a letter or digit)"
+        )
+    return host
 
 
 def check_origin(origin: str) -> str:

@@ -11,6 +11,7 @@ import structlog
 from hvchannel_softswitch.engine import EntryKey, IdleSink
 from hvchannel_softswitch.interpreter import Interpreter
 from hvchannel_softswitch.model import Program, UnsupportedProgram
+from hvchannel_softswitch.ports import PortState
 from hvchannel_softswitch.switch import Switch
 from hvchannel_softswitch.trace import Tracer
 from hvchannel_softswitch.xdp.frames import CompiledEngine
@@ -49,12 +50,21 @@ class ChoosingSwitch:
         """The interfaces' names by port."""
         return self._kernel.ports
 
+    @property
+    def engine(self) -> AnyEngine | None:
+        """See Switch."""
+        return (self._interpreter() if self._is_interpreted else self._kernel).engine
+
+    def port_states(self) -> dict[int, PortState]:
+        """See Switch."""
+        return (self._interpreter() if self._is_interpreted else self._kernel).port_states()
+
     def load(self, program: Program) -> AnyEngine:
         """See Switch. One log line says why a program is not run in the kernel."""
         try:
             return self._kernel.load(program)
         except UnsupportedProgram as error:
-            log.warning("the program will be interpreted: the XDP engine does not take it", reason=str(error))
+            log.warning("program_interpreted", note="the XDP engine does not take it", reason=str(error))
             return self._interpreter().load(program)
 
     def commit(self, engine: AnyEngine) -> None:

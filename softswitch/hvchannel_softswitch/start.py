@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from hvchannel_telemetry.metrics_address import MetricsAddress
 
 from hvchannel_softswitch import bpf
 from hvchannel_softswitch.choice import ChoosingSwitch
@@ -53,6 +54,7 @@ class Options:
     engine: EngineKind = EngineKind.AUTO
     name: str | None = None
     trace_filter: Filter = field(default_factory=Filter)
+    metrics: MetricsAddress | None = None
 
 
 def data_path(options: Options) -> DataPath[Any]:
@@ -63,7 +65,7 @@ def data_path(options: Options) -> DataPath[Any]:
     if why_not is not None:
         if options.engine is EngineKind.XDP:
             raise StartError(f"--engine xdp: {why_not}")
-        _log.warning("programs will be interpreted: XDP is not to be had", reason=why_not)
+        _log.warning("xdp_unavailable", note="programs will be interpreted", reason=why_not)
         return _interpreting(options)
     kernel = _kernel(options)
     return (

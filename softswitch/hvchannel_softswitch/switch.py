@@ -25,7 +25,7 @@ import structlog
 from hvchannel_softswitch.engine import Engine, EntryKey, IdleSink
 from hvchannel_softswitch.interpreter import Interpreter
 from hvchannel_softswitch.model import Program
-from hvchannel_softswitch.ports import Port, PortDown
+from hvchannel_softswitch.ports import Port, PortDown, PortState
 from hvchannel_softswitch.sweeper import Sweeper
 from hvchannel_softswitch.trace import Tracer
 
@@ -67,6 +67,13 @@ class DataPath(Protocol[E]):
     @property
     def ports(self) -> Mapping[int, object]:
         """By number."""
+
+    @property
+    def engine(self) -> Engine | None:
+        """See Switch."""
+
+    def port_states(self) -> dict[int, PortState]:
+        """See Switch."""
 
     def load(self, program: Program) -> E:
         """See Switch."""
@@ -142,6 +149,13 @@ class Switch:
         """The ports by number."""
         return MappingProxyType(self._ports)
 
+    def port_states(self) -> dict[int, PortState]:
+        """How each port fares now."""
+        return {
+            number: PortState(port.name, port.is_open, port.statistics)
+            for number, port in self._ports.items()
+        }
+
     @property
     def engine(self) -> Interpreter | None:
         """The engine in charge; None until the first `commit`: until then every frame is dropped."""
@@ -216,7 +230,7 @@ class Switch:
             self._wait_for(port, reason)
             return
         self._loop.add_reader(port.fileno(), self._drain, port)
-        log.info("port up", port=port.number, interface=port.name)
+        log.info("port_up", port=port.number, interface=port.name)
 
     def _close(self, port: Port) -> None:
         if port.is_open:
@@ -226,7 +240,11 @@ class Switch:
 
     def _wait_for(self, port: Port, reason: PortDown) -> None:
         log.warning(
-            "port down, waiting for its interface", port=port.number, interface=port.name, reason=str(reason)
+            "port_down",
+            note="waiting for its interface",
+            port=port.number,
+            interface=port.name,
+            reason=str(reason),
         )
         self._retry_later(port)
 

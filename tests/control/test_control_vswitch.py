@@ -12,10 +12,11 @@ from typing import Protocol
 import finsy as fy
 import grpc
 import pytest
+from finsy.p4entity import decode_entity
 from finsy.proto import U128, p4r, p4r_grpc
 from hvchannel_control.api import control_pb2
 from hvchannel_control.attachments import FixedAttachment, HostAttachments
-from hvchannel_control.compiled import find_program
+from hvchannel_control.compiled import CompiledProgram, find_program
 from hvchannel_control.config import GuestConfig, HostConfig
 from hvchannel_control.controller import Controller
 from hvchannel_control.entries import Entry, MeterConfig, entry
@@ -93,8 +94,10 @@ async def until_realised(controller: Controller, *vif_ids: str) -> None:
 class OtherHand:
     """Another P4Runtime client, that writes with the election id it is given."""
 
-    def __init__(self, address: str, program: str = "host_vswitch", election_id: int = ELECTION_ID) -> None:
-        found = find_program(program)
+    def __init__(
+        self, address: str, program: str | CompiledProgram = "host_vswitch", election_id: int = ELECTION_ID
+    ) -> None:
+        found = find_program(program) if isinstance(program, str) else program
         self.schema = fy.P4Schema(found.p4info, found.device_config)
         self._election_id = U128.encode(election_id)
         self._channel = grpc.aio.insecure_channel(address)
@@ -105,9 +108,10 @@ class OtherHand:
             device_id=1, entities=[request.encode(self.schema) for request in wildcards(self.schema)]
         )
         return {
-            decode(fy.P4TableEntry.decode(entity, self.schema))
+            entry
             async for reply in self._stub.Read(request)
             for entity in reply.entities
+            if (entry := decode(decode_entity(entity, self.schema))) is not None
         }
 
     async def write(self, *updates: Update) -> None:
@@ -290,7 +294,7 @@ async def test_a_spoofed_frame_becomes_a_digest_and_a_count(
         switch = controller.vswitch._switch
         assert switch is not None
         await switch.write([fy.P4PacketOut(bytes(frame), vni=config.channel.vni)])
-        await until(lambda: "vSwitch reports a drop" in caplog.text)
+        await until(lambda: "drop_reported" in caplog.text)
         status = await controller.status()
         assert status.digests["spoof_digest"] == 1
         assert status.verdicts["drop_spoofed"].packets == 1

@@ -2,8 +2,10 @@
 """The promises of `Feed`, for every implementation of it."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -16,11 +18,16 @@ from hvchannel_daemons.feed import (
     Feed,
     FeedClaimedError,
     FeedError,
+    Member,
     Outcome,
+    Owner,
+    Quota,
+    QuotaError,
     Report,
     Session,
     SessionState,
     SqliteFeed,
+    Usage,
     open_feed,
 )
 
@@ -114,7 +121,7 @@ async def test_watch_shows_what_is_there_and_each_change(opener: Opener) -> None
         await other.record_acks("vm1", [Ack("b", 1, Outcome.STORED, 1)])
         delivery = await anext(seen)
         assert (delivery.document.key, delivery.settled) == ("b", True)
-    position = await other.position()
+    position = await other.position("vm1")
     await other.put("vm1", "c", b"", "")
     later = watching.watch("vm1", after=position)
     async with asyncio.timeout(10):
@@ -122,25 +129,71 @@ async def test_watch_shows_what_is_there_and_each_change(opener: Opener) -> None
     await asyncio.gather(seen.aclose(), later.aclose())
 
 
+async def nobody(host: str) -> None:
+    raise AssertionError(f"{host} holds the VIF")
+
+
 async def test_a_serving_feed_sees_what_others_put(opener: Opener) -> None:
-    """From `claim` on an engine may answer from memory."""
+    """Of a VIF that it holds an engine may answer from memory."""
     putting, serving = await opener(), await opener()
     big = bytes(limits.PIECE_BYTES) + b"end"
     await putting.put("vm1", "before", b"1", "")
+    await putting.put("vm2", "before", b"1", "")
     await putting.record_acks("vm1", [Ack("before", 1, Outcome.STORED, 1)])
-    await serving.claim()
-    assert await serving.position() == await putting.position()
-    changes = serving.changes(after=await serving.position())
+    await serving.serve("hv1")
+    claim = await serving.claim("vm1", nobody)
+    assert await serving.position("vm1") == await putting.position("vm1")
+    claim.changed.clear()
+    await putting.put("vm2", "big", big, "")
     await putting.put("vm1", "big", big, "")
     async with asyncio.timeout(10):
-        assert (await anext(changes)).vifs == {"vm1"}
+        await claim.changed.wait()
+        while await serving.position("vm1") < await putting.position("vm1"):
+            claim.changed.clear()
+            await claim.changed.wait()
     before, after = await serving.documents("vm1", after=0, limit=10)
     assert (before.key, after.key) == ("before", "big")
     assert await serving.small([before]) == [b"1"]
     assert await serving.content(after) == big
     await serving.record_inventory("vm1", {"before": 1, "big": 1})
     assert [d.acknowledged for d in await putting.deliveries("vm1")] == [1, 1]
-    assert await serving.deliveries("vm1") == await putting.deliveries("vm1")
+    for vif in ("vm1", "vm2"):
+        assert await serving.deliveries(vif) == await putting.deliveries(vif)
+
+
+async def test_a_claim_is_told_of_each_change(opener: Opener) -> None:
+    putting, serving = await opener(), await opener()
+    await serving.serve("hv1")
+    claims = [await serving.claim(vif, nobody) for vif in ("vm1", "vm2")]
+    for n in range(5):
+        for claim in claims:
+            claim.changed.clear()
+            revision = await putting.put(claim.vif, "a", b"", "")
+            async with asyncio.timeout(10):
+                await claim.changed.wait()
+            (document,) = await serving.documents(claim.vif, after=0, limit=10)
+            assert (document.revision, revision) == (n + 1, n + 1)
+
+
+async def test_a_vif_is_held_until_it_is_released(opener: Opener) -> None:
+    serving, other = await opener(), await opener()
+    assert await serving.serve("hv1") == set()
+    await serving.claim("vm1", nobody)
+    await serving.claim("vm1", nobody)  # attached elsewhere, say
+    await serving.claim("vm2", nobody)
+    await serving.set_session(Session("vm1", SessionState.READY, "", 1, host="hv1"))
+    held = {"vm1": Owner("hv1", alive=True), "vm2": Owner("hv1", alive=True)}
+    assert await other.owners() == await serving.owners() == held
+    assert (await other.sessions()).keys() == {"vm1"}
+    await serving.release("vm1")
+    await serving.release("never")
+    assert await other.owner("vm1") is None
+    assert await other.owner("vm2") == Owner("hv1", alive=True)
+    assert await other.sessions() == {}
+    assert await other.contenders() == {}
+    await serving.claim("vm1", nobody)
+    await serving.close()
+    assert await other.owner("vm1") == Owner("hv1", alive=False)
 
 
 async def test_delete_is_a_tombstone_with_a_revision(feed: Feed) -> None:
@@ -168,20 +221,8 @@ async def test_documents_are_in_order_of_change_and_none_is_missed(feed: Feed) -
     assert [(d.key, d.revision) for d in documents] == [("b", 1), ("c", 1), ("a", 2)]
     assert await feed.documents("vm1", after=0, limit=1) == documents[:1]
     assert await feed.documents("vm1", after=documents[0].position, limit=10) == documents[1:]
-    assert await feed.position() == documents[-1].position
-
-
-async def test_changes_come_from_another_process_too(opener: Opener) -> None:
-    watching, putting = await opener(), await opener()
-    await putting.put("vm1", "a", b"", "")
-    changes = watching.changes(after=0)
-    async with asyncio.timeout(10):
-        assert (await anext(changes)).vifs == {"vm1"}
-        following = asyncio.ensure_future(anext(changes))
-        await putting.put("vm2", "a", b"", "")
-        seen = await following
-        assert seen.vifs == {"vm2"}
-        assert seen.position == await putting.position()
+    assert await feed.position("vm1") == documents[-1].position
+    assert await feed.position("vm2") == 0
 
 
 async def test_several_writers_at_once_lose_nothing(opener: Opener) -> None:
@@ -257,24 +298,25 @@ async def test_reports_of_a_vif_are_bounded(feed: Feed) -> None:
 async def test_sessions_and_vifs(feed: Feed) -> None:
     await feed.put("vm1", "a", b"", "")
     await feed.add_reports("vm2", [report(1)])
-    session = Session("vm3", SessionState.BACKOFF, "connection refused", 5, "169.254.1.10:2345", 1, "agent")
+    session = Session(
+        "vm3", SessionState.BACKOFF, "connection refused", 5, "169.254.1.10:2345", 1, "agent", "hv1"
+    )
     await feed.set_session(session)
     assert await feed.sessions() == {"vm3": session}
     assert await feed.vifs() == ["vm1", "vm2", "vm3"]
-    await feed.drop_session("vm3")
+    await feed.serve("hv1")
     assert await feed.sessions() == {}
 
 
-async def test_one_hostd_at_a_time(opener: Opener) -> None:
-    first, second = await opener(), await opener()
-    assert not await second.served()
-    await first.claim()
-    assert await first.served() and await second.served()
+async def test_one_hostd_of_a_host_at_a_time(opener: Opener) -> None:
+    first, second, third = await opener(), await opener(), await opener()
+    await first.serve("hv1")
     with pytest.raises(FeedClaimedError, match="another hostd"):
-        await second.claim()
+        await second.serve("hv1")
     await first.close()
-    assert not await second.served()
-    await second.claim()
+    await third.serve("hv1")
+    with pytest.raises(ValueError, match="host 'hv 1' is not valid"):
+        await second.serve("hv 1")
 
 
 @pytest.mark.parametrize(
@@ -305,11 +347,105 @@ async def test_number_of_documents_is_checked(feed: Feed, monkeypatch: pytest.Mo
     monkeypatch.setattr(limits, "LIVE_DOCUMENTS", 2)
     await feed.put("vm1", "a", b"", "")
     await feed.put("vm1", "b", b"", "")
-    with pytest.raises(ValueError, match="VIF vm1 has 2 documents already"):
+    with pytest.raises(QuotaError, match="VIF vm1 has 2 documents already"):
         await feed.put("vm1", "c", b"", "")
     await feed.put("vm1", "b", b"again", "")
     await feed.delete("vm1", "a")
     await feed.put("vm1", "c", b"", "")
+
+
+async def test_a_group_is_put_as_one(feed: Feed) -> None:
+    await feed.put("vm1", "a", b"old", "")
+    await feed.put("vm1", "gone", b"", "")
+    position = await feed.position("vm1")
+    members = [Member("a", b"1", "x/y"), Member("b", b"2"), Member("gone", None), Member("never", None)]
+    assert await feed.put_group("vm1", members) == {"a": 2, "b": 1, "gone": 2}
+    documents = await feed.documents("vm1", after=position, limit=10)
+    assert [(d.key, d.revision, d.deleted) for d in documents] == [
+        ("a", 2, False),
+        ("b", 1, False),
+        ("gone", 2, True),
+    ]
+    assert {d.group for d in documents} == {documents[0].group} != {""}
+    assert [d.group_size for d in documents] == [3] * 3
+    assert (await feed.content(documents[0]), documents[0].content_type) == (b"1", "x/y")
+    await feed.put("vm1", "a", b"newer", "")
+    left = await feed.documents("vm1", after=position, limit=10)
+    assert [(d.key, d.group_size) for d in left] == [("b", 3), ("gone", 3), ("a", 0)]
+    assert await feed.put_group("vm1", [Member("alone", b"")]) == {"alone": 1}
+    alone = await feed.delivery("vm1", "alone")
+    assert alone is not None and alone.document.group == ""
+
+
+async def test_members_of_a_group_follow_each_other(opener: Opener) -> None:
+    """Whoever else puts meanwhile."""
+    feeds = [await opener() for _ in range(3)]
+    groups = [feeds[n % 2].put_group("vm1", [Member(f"{n}/{m}", b"x") for m in range(5)]) for n in range(4)]
+    singles = [feeds[2].put("vm1", f"single{n}", b"", "") for n in range(10)]
+    await asyncio.gather(*groups, *singles)
+    documents = await feeds[0].documents("vm1", after=0, limit=100)
+    assert len(documents) == 30
+    seen = [d.group for n, d in enumerate(documents) if n == 0 or d.group != documents[n - 1].group]
+    assert len([group for group in seen if group]) == 4
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ([], "a group of 0 documents"),
+        ([Member(f"k{n}", b"") for n in range(65)], r"a group of 65 documents \(valid: 1 to 64\)"),
+        ([Member("a", b""), Member("a", None)], "key 'a' is in the group twice"),
+        ([Member("a", b""), Member("a b", b"")], "key 'a b' is not valid"),
+        ([Member("a", bytes(6)), Member("b", bytes(6))], "a group of 12 bytes is too large"),
+    ],
+)
+async def test_groups_are_checked(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch, members: list[Member], message: str
+) -> None:
+    monkeypatch.setattr(limits, "GROUP_BYTES", 10)
+    with pytest.raises(ValueError, match=message):
+        await feed.put_group("vm1", members)
+    assert await feed.vifs() == []
+
+
+async def test_a_quota_is_kept_and_enforced(opener: Opener) -> None:
+    feed, other = await opener(), await opener()
+    assert await feed.quota("vm1") == Quota()
+    await feed.set_quota("vm1", Quota(bytes=100, documents=2, reports_per_second=5))
+    assert await other.quota("vm1") == Quota(100, 2, 5)
+    await other.put("vm1", "a", bytes(60), "")
+    with pytest.raises(QuotaError, match="VIF vm1 uses 60 of 100 bytes, 41 more are too many"):
+        await other.put("vm1", "b", bytes(41), "")
+    await other.put("vm1", "b", bytes(40), "")
+    with pytest.raises(QuotaError, match="has 2 documents already"):
+        await other.put("vm1", "c", b"", "")
+    with pytest.raises(QuotaError):
+        await other.put_group("vm1", [Member("b", b""), Member("a", bytes(101))])
+    assert await feed.usage("vm1") == Usage(100, 2)
+    assert [d.document.revision for d in await feed.deliveries("vm1")] == [1, 1]
+    await other.put_group("vm1", [Member("a", None), Member("c", bytes(60))])
+    await feed.set_quota("vm1", Quota(bytes=10))
+    await other.put("vm1", "c", bytes(50), "")  # no more than before
+    with pytest.raises(QuotaError):
+        await other.put("vm1", "c", bytes(51), "")
+    await other.delete("vm1", "c")
+    assert await feed.usage("vm1") == Usage(40, 1)
+    await feed.set_quota("vm1", None)
+    assert await other.quota("vm1") == Quota()
+    await other.put("vm2", "a", bytes(1000), "")
+
+
+@pytest.mark.parametrize(
+    ("quota", "message"),
+    [
+        (Quota(bytes=-1), "-1 bytes is not valid"),
+        (Quota(documents=16385), "16385 documents is not valid"),
+        (Quota(reports_per_second=0), "0 reports per second is not valid"),
+    ],
+)
+async def test_quotas_are_checked(feed: Feed, quota: Quota, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        await feed.set_quota("vm1", quota)
 
 
 async def test_sqlite_file_is_private_and_errors_name_it(tmp_path: Path) -> None:
@@ -324,3 +460,36 @@ async def test_sqlite_file_is_private_and_errors_name_it(tmp_path: Path) -> None
         await SqliteFeed.open(tmp_path / "other")
     with pytest.raises(FeedError, match="no such file"):
         await SqliteFeed.open(tmp_path / "missing", create=False)
+
+
+async def test_an_sqlite_file_of_an_earlier_release_is_brought_up_to_date(tmp_path: Path) -> None:
+    before = await SqliteFeed.open(tmp_path / "feed.db")
+    for table in ("history", "owners"):
+        await before._write(lambda c, table=table: c.execute(f"DROP TABLE {table}"))
+    await before._write(lambda c: c.execute("ALTER TABLE sessions DROP COLUMN host"))
+    await before._write(lambda c: c.execute("INSERT INTO sessions VALUES ('vm1', 'READY', '', 1, '', 1, '')"))
+    await before.close()
+    after = await SqliteFeed.open(tmp_path / "feed.db")
+    assert (await after.sessions())["vm1"].host == ""
+    assert await after.history("vm1", "a") == []
+    await after.close()
+
+
+async def test_a_file_of_before_there_were_groups_and_quotas(tmp_path: Path) -> None:
+    feed = await SqliteFeed.open(tmp_path / "feed.db")
+    await feed.put("vm1", "a", bytes(7), "")
+    await feed.put("vm1", "a", bytes(5), "")
+    await feed.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "feed.db", isolation_level=None)) as c:
+        for statement in (
+            "DROP TABLE quotas",
+            "DROP TABLE usage",
+            *(f"ALTER TABLE {table} DROP COLUMN group_id" for table in ("documents", "history")),
+            *(f"ALTER TABLE {table} DROP COLUMN group_size" for table in ("documents", "history")),
+        ):
+            c.execute(statement)
+    feed = await SqliteFeed.open(tmp_path / "feed.db")
+    assert await feed.usage("vm1") == Usage(5, 1)
+    assert await feed.put_group("vm1", [Member("a", b"x"), Member("b", b"y")]) == {"a": 3, "b": 1}
+    assert [d.size for d in await feed.history("vm1", "a")] == [1, 5, 7]
+    await feed.close()

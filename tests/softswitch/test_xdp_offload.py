@@ -77,7 +77,7 @@ def test_everything_is_set_and_restored(world: Wires, interfaces: Interfaces) ->
     with capture_logs() as logs:
         offload.apply(1, the(interfaces, "p1"), generic=False)
         offload.apply(1, the(interfaces, "p1"), generic=False)
-    assert [entry["event"] for entry in logs] == ["offload set"]
+    assert [entry["event"] for entry in logs] == ["offload_set"]
     assert logs[0]["interface"] == "eth0"
     assert logs[0]["namespace"] == f"/run/netns/{host.namespace}"
     assert logs[0]["on"] == "GRO"
@@ -95,7 +95,7 @@ def test_everything_is_set_and_restored(world: Wires, interfaces: Interfaces) ->
     with capture_logs() as logs:
         offload.restore(1)
         offload.restore(1)
-    assert [entry["event"] for entry in logs] == ["offload restored"]
+    assert [entry["event"] for entry in logs] == ["offload_restored"]
     assert (active_features("p1"), host.features()) == (own, peer)
 
 

@@ -8,16 +8,23 @@ An implementation keeps these promises (tests/daemons/test_feed.py runs the same
   * of one key the newest revision is wanted; the HISTORY_REVISIONS newest are remembered, with their
     contents where those are of one piece;
   * a document is seen whole or not at all;
-  * `position` orders all changes of documents of the feed; `documents(after=)` and `changes(after=)` miss
-    none;
+  * what `put_group` puts is seen as a whole or not at all;
+  * nothing is put beyond a VIF's quota;
+  * `position` orders all changes of a VIF's documents; `documents(after=)` misses none, and a VIF's `Claim` is
+    told of each;
+  * a VIF is held by one hypervisor at a time, and what it was told before is there for the next;
   * a report is stored once however often it is added, and reports of a VIF keep the order in which they
     were added.
 """
 
+import asyncio
 import enum
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Protocol
+
+from hvchannel_daemons.feed.groups import Member
+from hvchannel_daemons.feed.quotas import Quota, Usage
 
 HISTORY_REVISIONS: Final = 16
 
@@ -31,7 +38,11 @@ class FeedAwayError(FeedError):
 
 
 class FeedClaimedError(FeedError):
-    """Another hostd serves this feed."""
+    """Another hostd serves this feed for the same hypervisor; a feed in a file, for any."""
+
+
+class QuotaError(FeedError):
+    """The put would exceed the VIF's quota; nothing was put. One line says what is used and what may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +56,11 @@ class Document:
     sha256: bytes  # empty in a tombstone
     size: int  # bytes
     deleted: bool
-    position: int  # in the order of all changes of the feed
+    position: int  # in the order of all changes of the VIF's documents
     put_unix_ns: int
     content: int | str | None  # the implementation's handle for `piece`; None in a tombstone
+    group: str = ""  # what it was put together with has the same; empty: it was put alone
+    group_size: int = 0  # how many were put together
 
 
 class Outcome(enum.StrEnum):
@@ -117,8 +130,11 @@ class SessionState(enum.StrEnum):
     SYNCING      delivering what the guest lacks
     READY        the guest has acknowledged all that was wanted when the session began; changes follow at once
     BACKOFF      the last attempt failed for `reason`; attempts go on, at most about a second apart
+    CONTENDED    announced here too, but another hypervisor, which `reason` names, holds the VIF; it is taken over
+                 as soon as that one lets it go or is gone
     """
 
+    CONTENDED = "CONTENDED"
     CONNECTING = "CONNECTING"
     NEGOTIATING = "NEGOTIATING"
     SYNCING = "SYNCING"
@@ -135,14 +151,31 @@ class Session:
     address: str = ""  # LIP:port
     version: int = 0  # of the channel's protocol; 0 before it is negotiated
     agent: str = ""  # the guest's program
+    host: str = ""  # the hypervisor whose hostd wrote this
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """Documents of these VIFs changed, up to and including `position`."""
+class Owner:
+    """The hypervisor that holds a VIF."""
 
-    position: int
-    vifs: frozenset[str]
+    host: str
+    alive: bool  # its hostd answers now; when not, what it wrote of its sessions is history
+
+
+@dataclass(eq=False, slots=True)
+class Claim:
+    """A VIF that this hostd holds: until it releases it, or another hypervisor has taken it."""
+
+    vif: str
+    changed: asyncio.Event = field(
+        default_factory=asyncio.Event
+    )  # documents changed; whoever reads them clears it
+    taken: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """Resolves to the name of the hypervisor that has taken the VIF."""
+
+
+Contended = Callable[[str], Awaitable[None]]
+"""Told which hypervisor holds the VIF that is waited for."""
 
 
 class Feed(Protocol):
@@ -152,13 +185,34 @@ class Feed(Protocol):
     def origin(self) -> str:
         """Identity of the feed: revisions of different origins do not compare."""
 
+    @property
+    def away(self) -> str:
+        """Why its engine cannot be reached now; empty when it can."""
+
+    @property
+    def reconnects(self) -> int:
+        """How often its engine was away and came back."""
+
     # the control plane's side
 
     async def put(self, vif: str, key: str, content: bytes, content_type: str) -> int:
-        """Makes `content` the newest revision of the key and returns the revision."""
+        """Makes `content` the newest revision of the key and returns the revision. Raises QuotaError."""
+
+    async def put_group(self, vif: str, members: Sequence[Member]) -> dict[str, int]:
+        """Puts and deletes several documents as one; the revision of each, by key. A deletion of what is not there is
+        left out. Of each key the newest revision still wins: what a later `put` replaces leaves the group.
+        Raises QuotaError, ValueError."""
 
     async def delete(self, vif: str, key: str) -> int | None:
         """Puts a tombstone and returns its revision; None when there is no such document."""
+
+    async def quota(self, vif: str) -> Quota:
+        """The default, unless another was set."""
+
+    async def set_quota(self, vif: str, quota: Quota | None) -> None:
+        """None: the default again. What the VIF has beyond it stays. Raises ValueError."""
+
+    async def usage(self, vif: str) -> Usage: ...
 
     async def delivery(self, vif: str, key: str) -> Delivery | None: ...
 
@@ -187,24 +241,43 @@ class Feed(Protocol):
     async def last_reports(self) -> dict[str, StoredReport]:
         """The newest report of each VIF that has one; `data` is left empty."""
 
-    async def sessions(self) -> dict[str, Session]: ...
+    async def sessions(self) -> dict[str, Session]:
+        """Of each VIF the session at the hypervisor that holds it."""
+
+    async def contenders(self) -> dict[str, list[Session]]:
+        """Of each VIF the sessions at other hypervisors where it is announced too."""
 
     async def vifs(self) -> list[str]:
         """Every VIF the feed knows: with a document, a report or a session."""
 
-    async def served(self) -> bool:
-        """Whether a hostd serves the feed now; when not, its sessions are history."""
+    async def owners(self) -> dict[str, Owner]:
+        """Who holds each VIF that somebody holds."""
+
+    async def owner(self, vif: str) -> Owner | None: ...
 
     # hostd's side
 
-    async def claim(self) -> None:
-        """Makes this process the one that serves the feed until it closes it or dies. From then on a feed that
-        is away is waited for rather than an error: documents that are known are handed out, acks and sessions
-        written when it is back; the methods that need it meanwhile return later.
+    async def serve(self, host: str) -> set[str]:
+        """Makes this process the hostd of hypervisor `host`, until it closes the feed or dies; the VIFs that an
+        earlier one held and never released, whose sessions are dropped. From then on a feed that is away is waited
+        for rather than an error: documents of VIFs that are held are handed out, acks and sessions written when it
+        is back; the methods that need it meanwhile return later.
         Raises FeedClaimedError."""
 
+    async def failed(self) -> None:
+        """Waits until the feed can be served no longer, and raises why: FeedError."""
+
+    async def claim(self, vif: str, contended: Contended) -> Claim:
+        """Returns when this hostd holds the VIF, which `serve` must have preceded. While another hypervisor does,
+        `contended` is told, perhaps more than once, and the VIF is waited for. May be cancelled; `release` then
+        takes back whatever came of it."""
+
+    async def release(self, vif: str) -> None:
+        """The VIF is detached here: others may have it, and its session is dropped."""
+
     async def documents(self, vif: str, *, after: int, limit: int) -> list[Document]:
-        """Documents and tombstones with a position greater than `after`, in that order."""
+        """Documents and tombstones with a position greater than `after`, in that order. Those of one group follow each
+        other."""
 
     async def piece(self, document: Document, n: int) -> bytes:
         """The n-th piece of 256 KiB, from 0.
@@ -214,12 +287,8 @@ class Feed(Protocol):
         """Contents of documents of one piece or none; None where newer revisions have replaced one and it is
         kept no longer."""
 
-    def changes(self, *, after: int) -> AsyncIterator[Changes]:
-        """Yields whenever documents have changed beyond `after`, for ever. What happens between two turns
-        of the caller comes in one."""
-
-    async def position(self) -> int:
-        """Of the newest change; 0 when there was none yet."""
+    async def position(self, vif: str) -> int:
+        """Of the VIF's newest change; 0 when there was none yet."""
 
     async def record_inventory(self, vif: str, held: Mapping[str, int]) -> None:
         """The guest's own word on what it holds: replaces all acknowledged revisions of the VIF."""
@@ -232,6 +301,6 @@ class Feed(Protocol):
     async def set_session(self, session: Session) -> None: ...
 
     async def drop_session(self, vif: str) -> None:
-        """The VIF is detached."""
+        """Nothing is to be said of it at this hypervisor any more."""
 
     async def close(self) -> None: ...

@@ -8,10 +8,12 @@ the order of commits and a reader that remembers the last one misses nothing.
 """
 
 import asyncio
+import dataclasses
 import fcntl
 import hashlib
 import os
 import sqlite3
+import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
@@ -19,17 +21,21 @@ from typing import Final, TypeVar
 from hvchannel_daemons import limits
 from hvchannel_daemons.feed import sqlite_statements as statements
 from hvchannel_daemons.feed import sqlite_tables as tables
+from hvchannel_daemons.feed.groups import Member, check_group
 from hvchannel_daemons.feed.interface import (
     Ack,
-    Changes,
+    Claim,
+    Contended,
     Delivery,
     Document,
     FeedClaimedError,
     FeedError,
+    Owner,
     Report,
     Session,
     StoredReport,
 )
+from hvchannel_daemons.feed.quotas import Quota, Usage
 from hvchannel_daemons.storage import pieces
 from hvchannel_daemons.storage.commits import CommitWatch
 from hvchannel_daemons.storage.database import Database, DatabaseError, Work
@@ -48,7 +54,10 @@ class SqliteFeed:
         self._database = database
         self._origin = origin
         self._commits = CommitWatch(database, poll_seconds=POLL_SECONDS)
-        self._claim: int | None = None
+        self._lock: int | None = None
+        self._host = ""
+        self._claims: dict[str, Claim] = {}
+        self._telling: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(cls, where: str | Path, *, create: bool = True) -> "SqliteFeed":
@@ -61,8 +70,8 @@ class SqliteFeed:
                 Database, path, tables.SCHEMA, tables.VERSION, set_up=statements.new_feed
             )
             origin = await database.read(lambda c: str(c.execute("SELECT origin FROM feed").fetchone()[0]))
-            if not await database.read(statements.has_history):
-                await database.write(statements.add_history)
+            if not await database.read(statements.is_current):
+                await database.write(statements.bring_up_to_date)
         except DatabaseError as error:
             raise FeedError(f"feed {error}") from error
         return cls(path, database, origin)
@@ -70,6 +79,14 @@ class SqliteFeed:
     @property
     def origin(self) -> str:
         return self._origin
+
+    @property
+    def away(self) -> str:
+        return ""  # a file is always there, or its loss an error
+
+    @property
+    def reconnects(self) -> int:
+        return 0
 
     async def put(self, vif: str, key: str, content: bytes, content_type: str) -> int:
         limits.check_vif(vif)
@@ -79,14 +96,53 @@ class SqliteFeed:
         digest = await asyncio.to_thread(lambda: hashlib.sha256(content).digest())
 
         def work(c: sqlite3.Connection) -> int:
-            if not _is_live(c, vif, key) and _live(c, vif) >= limits.LIVE_DOCUMENTS:
-                raise ValueError(
-                    f"VIF {vif} has {limits.LIVE_DOCUMENTS} documents already, which is the most"
-                )
+            before = statements.usage(c, vif)
             stored = pieces.write(c, content)
-            return statements.replace_document(c, vif, key, content_type, digest, len(content), stored)
+            revision = statements.replace_document(c, vif, key, content_type, digest, len(content), stored)
+            statements.check_room(c, vif, before)
+            return revision
 
         return await self._write(work)
+
+    async def put_group(self, vif: str, members: Sequence[Member]) -> dict[str, int]:
+        check_group(vif, members)
+
+        def digest(content: bytes | None) -> bytes:
+            return b"" if content is None else hashlib.sha256(content).digest()
+
+        digests = await asyncio.to_thread(lambda: [digest(member.content) for member in members])
+
+        def work(c: sqlite3.Connection) -> dict[str, int]:
+            before = statements.usage(c, vif)
+            put = [
+                (member, sha256)
+                for member, sha256 in zip(members, digests, strict=True)
+                if member.content is not None or _is_live(c, vif, member.key)
+            ]
+            group = (uuid.uuid4().hex, len(put)) if len(put) > 1 else ("", 0)
+            revisions = {}
+            for member, sha256 in put:
+                content, kind = member.content, member.content_type
+                stored = None if content is None else pieces.write(c, content)
+                revisions[member.key] = statements.replace_document(
+                    c, vif, member.key, kind, sha256, len(content or b""), stored, group=group
+                )
+            statements.check_room(c, vif, before)
+            return revisions
+
+        return await self._write(work)
+
+    async def quota(self, vif: str) -> Quota:
+        return await self._read(lambda c: statements.quota(c, vif))
+
+    async def set_quota(self, vif: str, quota: Quota | None) -> None:
+        limits.check_vif(vif)
+        if quota is not None:
+            quota.check()
+        await self._write(lambda c: statements.set_quota(c, vif, quota))
+
+    async def usage(self, vif: str) -> Usage:
+        return await self._read(lambda c: statements.usage(c, vif))
 
     async def delete(self, vif: str, key: str) -> int | None:
         limits.check_vif(vif)
@@ -168,17 +224,50 @@ class SqliteFeed:
                    ORDER BY vif"""
         return await self._read(lambda c: [row[0] for row in c.execute(query)])
 
-    async def served(self) -> bool:
-        return self._claim is not None or await asyncio.to_thread(self._claimed_elsewhere)
+    async def contenders(self) -> dict[str, list[Session]]:
+        """None: a file is one hypervisor's."""
+        return {}
 
-    async def claim(self) -> None:
+    async def owners(self) -> dict[str, Owner]:
+        alive = await self._served()
+        rows = await self._read(lambda c: c.execute("SELECT vif, host FROM owners").fetchall())
+        return {row["vif"]: Owner(row["host"], alive) for row in rows}
+
+    async def owner(self, vif: str) -> Owner | None:
+        return (await self.owners()).get(vif)
+
+    async def serve(self, host: str) -> set[str]:
+        limits.check_host(host)
         descriptor = os.open(self._lock_path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(descriptor)
             raise FeedClaimedError(f"feed {self._path}: another hostd serves it") from error
-        self._claim = descriptor
+        self._lock, self._host = descriptor, host
+
+        def work(c: sqlite3.Connection) -> int:
+            c.execute("DELETE FROM sessions")
+            c.execute("DELETE FROM owners")
+            return int(c.execute("SELECT position FROM feed").fetchone()[0])
+
+        self._telling = asyncio.create_task(self._tell(await self._write(work)))
+        return set()
+
+    async def failed(self) -> None:
+        assert self._telling is not None, "serve first"
+        await asyncio.shield(self._telling)
+
+    async def claim(self, vif: str, contended: Contended) -> Claim:
+        limits.check_vif(vif)
+        claim = self._claims[vif] = Claim(vif)
+        await self._write(lambda c: c.execute("REPLACE INTO owners VALUES (?, ?)", (vif, self._host)))
+        return claim
+
+    async def release(self, vif: str) -> None:
+        self._claims.pop(vif, None)
+        await self._write(lambda c: c.execute("DELETE FROM owners WHERE vif = ?", (vif,)))
+        await self.drop_session(vif)
 
     async def documents(self, vif: str, *, after: int, limit: int) -> list[Document]:
         query = "SELECT * FROM documents WHERE vif = ? AND position > ? ORDER BY position LIMIT ?"
@@ -198,22 +287,9 @@ class SqliteFeed:
 
         return await self._read(work)
 
-    async def changes(self, *, after: int) -> AsyncIterator[Changes]:
-        def work(c: sqlite3.Connection) -> Changes:
-            rows = c.execute(
-                "SELECT vif, max(position) FROM documents WHERE position > ? GROUP BY vif", (after,)
-            )
-            found = {row[0]: row[1] for row in rows}
-            return Changes(max(found.values(), default=after), frozenset(found))
-
-        async for _ in self._turns():
-            changes = await self._read(work)
-            if changes.vifs:
-                after = changes.position
-                yield changes
-
-    async def position(self) -> int:
-        return await self._read(lambda c: int(c.execute("SELECT position FROM feed").fetchone()[0]))
+    async def position(self, vif: str) -> int:
+        query = "SELECT coalesce(max(position), 0) FROM documents WHERE vif = ?"
+        return await self._read(lambda c: int(c.execute(query, (vif,)).fetchone()[0]))
 
     async def record_inventory(self, vif: str, held: Mapping[str, int]) -> None:
         def work(c: sqlite3.Connection) -> None:
@@ -243,32 +319,45 @@ class SqliteFeed:
         return await self._write(work)
 
     async def set_session(self, session: Session) -> None:
-        values = (
-            session.vif,
-            session.state.value,
-            session.reason,
-            session.since_unix_ns,
-            session.address,
-            session.version,
-            session.agent,
-        )
-        await self._write(lambda c: c.execute("REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?)", values))
+        values = dataclasses.asdict(session)
+        columns, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
+        statement = f"REPLACE INTO sessions ({columns}) VALUES ({marks})"  # noqa: S608 - names of fields
+        await self._write(lambda c: c.execute(statement, values))
 
     async def drop_session(self, vif: str) -> None:
         await self._write(lambda c: c.execute("DELETE FROM sessions WHERE vif = ?", (vif,)))
 
     async def close(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.gather(self._telling, return_exceptions=True)
         await self._commits.close()
         await asyncio.to_thread(self._database.close)
-        if self._claim is not None:
-            os.close(self._claim)
-            self._claim = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     @property
     def _lock_path(self) -> Path:
         return self._path.with_name(self._path.name + ".hostd")
 
-    def _claimed_elsewhere(self) -> bool:
+    async def _served(self) -> bool:
+        return self._lock is not None or await asyncio.to_thread(self._served_elsewhere)
+
+    async def _tell(self, after: int) -> None:
+        """Tells claims of changes beyond the position. Raises FeedError."""
+
+        def work(c: sqlite3.Connection) -> dict[str, int]:
+            query = "SELECT vif, max(position) FROM documents WHERE position > ? GROUP BY vif"
+            return {row[0]: row[1] for row in c.execute(query, (after,))}
+
+        async for _ in self._turns():
+            changed = await self._read(work)
+            after = max(changed.values(), default=after)
+            for vif in changed.keys() & self._claims.keys():
+                self._claims[vif].changed.set()
+
+    def _served_elsewhere(self) -> bool:
         try:
             descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -315,9 +404,3 @@ def _small(c: sqlite3.Connection, document: Document) -> bytes | None:
 def _is_live(c: sqlite3.Connection, vif: str, key: str) -> bool:
     query = "SELECT 1 FROM documents WHERE vif = ? AND key = ? AND NOT deleted"
     return c.execute(query, (vif, key)).fetchone() is not None
-
-
-def _live(c: sqlite3.Connection, vif: str) -> int:
-    return int(
-        c.execute("SELECT count(*) FROM documents WHERE vif = ? AND NOT deleted", (vif,)).fetchone()[0]
-    )

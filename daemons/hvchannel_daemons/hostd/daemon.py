@@ -4,16 +4,24 @@ the feed says what they shall have, links deliver."""
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+import socket
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
+from hvchannel_telemetry import exposition
+from hvchannel_telemetry.log_levels import LogLevels
+from hvchannel_telemetry.metrics_address import MetricsAddress
+from hvchannel_telemetry.process_service import ProcessService
+from prometheus_client import CollectorRegistry
 
-from hvchannel_daemons import limits
-from hvchannel_daemons.feed import Access, Feed, FeedAwayError, open_feed
-from hvchannel_daemons.hostd import attachments
+from hvchannel_daemons import limits, logs
+from hvchannel_daemons.feed import Access, Feed, FeedAwayError, SessionState, open_feed
+from hvchannel_daemons.hostd import attachments, local_server
 from hvchannel_daemons.hostd.backoff import Backoff
+from hvchannel_daemons.hostd.condition import Condition
 from hvchannel_daemons.hostd.link import VifLink, detached, shutting_down
+from hvchannel_daemons.hostd.metrics import HostdCollector
 from hvchannel_daemons.hostd.session import Settings
 
 log = structlog.get_logger()
@@ -27,14 +35,20 @@ class Options:
     source: str | None = None  # the hypervisor's address on the channel; None: do not check the route
     settings: Settings = Settings()  # noqa: RUF009 - frozen
     access: Access = Access()  # noqa: RUF009 - frozen
+    host: str = field(default_factory=socket.gethostname)  # this hypervisor's name in the feed
+    socket: Path | None = None  # of hostd's own server; None: it has none
+    metrics: MetricsAddress | None = None
+    metrics_per_vif: bool = False
 
 
 class Links:
     """All VIFs at once; one that is slow, dead or hostile has a task of its own and delays nobody."""
 
-    def __init__(self, feed: Feed, options: Options) -> None:
+    def __init__(self, feed: Feed, options: Options, left: set[str]) -> None:
+        """`left`: VIFs that an earlier hostd held, and never released."""
         self._feed = feed
         self._options = options
+        self._left = left
         self._links: dict[str, VifLink] = {}
 
     async def attached(self, vif: str, lip: str) -> None:
@@ -47,10 +61,16 @@ class Links:
             log.error("vif_ignored", reason=str(error))
             return
         if known is not None:
-            await self.detached(vif)
+            await known.stop(detached())
         log.info("vif_attached", vif=vif, lip=lip)
         self._links[vif] = VifLink(
-            vif, lip, self._options.port, self._feed, self._options.settings, source=self._options.source
+            vif,
+            lip,
+            self._options.port,
+            self._feed,
+            self._options.settings,
+            host=self._options.host,
+            source=self._options.source,
         )
 
     async def detached(self, vif: str) -> None:
@@ -58,18 +78,17 @@ class Links:
         if link is not None:
             log.info("vif_detached", vif=vif)
             await link.stop(detached())
-            await self._feed.drop_session(vif)
+            await self._feed.release(vif)
+
+    def states(self) -> dict[str, SessionState]:
+        return {vif: link.state for vif, link in self._links.items()}
 
     async def only(self, vifs: set[str]) -> None:
         for vif in self._links.keys() - vifs:
             await self.detached(vif)
-
-    async def follow_feed(self) -> None:
-        """Never returns."""
-        async for changes in self._feed.changes(after=await self._feed.position()):
-            for vif in changes.vifs:
-                if vif in self._links:
-                    self._links[vif].wake.set()
+        left, self._left = self._left - vifs, set()
+        for vif in left:
+            await self._feed.release(vif)
 
     async def stop(self) -> None:
         links, self._links = self._links, {}
@@ -81,22 +100,36 @@ class Links:
 async def run(options: Options, stop: asyncio.Event) -> None:
     """Serves until `stop` is set. A feed that is away is waited for, at the start as later.
 
-    Raises ValueError for options that do not go together; FeedError; FeedClaimedError when another hostd serves the
-    feed.
+    Raises ValueError for options that do not go together; SocketError; MetricsAddressError; FeedError;
+    FeedClaimedError when another hostd serves the feed for this host.
     """
-    feed = await _claimed(options, stop)
-    if feed is None:
+    condition = Condition()
+    process = ProcessService(condition.health(), LogLevels(logs.OWN))
+    collector, registry = HostdCollector(condition, per_vif=options.metrics_per_vif), CollectorRegistry()
+    collector.register(registry)
+    async with (
+        local_server.serving(options.socket, process),
+        exposition.serving(options.metrics, registry, collector.prepare),
+    ):
+        await _serve(options, stop, condition, collector)
+
+
+async def _serve(
+    options: Options, stop: asyncio.Event, condition: Condition, collector: HostdCollector
+) -> None:
+    served = await _served(options, stop, condition)
+    if served is None:
         return
+    feed, left = served
+    condition.feed = feed
     try:
-        for vif in await feed.sessions():
-            await feed.drop_session(vif)  # of a hostd that is gone
-        links = Links(feed, options)
+        links = collector.sessions = Links(feed, options, left)
         following = [
-            asyncio.create_task(attachments.follow(options.control, links)),
-            asyncio.create_task(links.follow_feed()),
+            asyncio.create_task(attachments.follow(options.control, links, condition)),
+            asyncio.create_task(feed.failed()),
         ]
         stopping = asyncio.create_task(stop.wait())
-        log.info("serving", feed=options.feed, control=str(options.control))
+        log.info("serving", host=options.host, feed=options.feed, control=str(options.control))
         try:
             await asyncio.wait((*following, stopping), return_when=asyncio.FIRST_COMPLETED)
             for done in following:
@@ -112,19 +145,22 @@ async def run(options: Options, stop: asyncio.Event) -> None:
         log.info("stopped")
 
 
-async def _claimed(options: Options, stop: asyncio.Event) -> Feed | None:
-    """The feed, once it can be reached and is ours; None when `stop` came first."""
+async def _served(
+    options: Options, stop: asyncio.Event, condition: Condition
+) -> tuple[Feed, set[str]] | None:
+    """The feed, once it can be reached and is ours to serve, and what `Feed.serve` gave; None when `stop` came
+    first."""
     backoff, said = Backoff(), ""
     while not stop.is_set():
         try:
             feed = await open_feed(options.feed, options.access)
             try:
-                await feed.claim()
+                return feed, await feed.serve(options.host)
             except BaseException:
                 await feed.close()
                 raise
-            return feed
         except FeedAwayError as error:
+            condition.feed_away = str(error)
             if str(error) != said:
                 said = str(error)
                 log.warning("feed_away", reason=said)

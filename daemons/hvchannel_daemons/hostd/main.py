@@ -3,12 +3,16 @@
 
 import asyncio
 import ipaddress
+import socket
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from hvchannel_telemetry.exposition import MetricsAddressError
+from hvchannel_telemetry.metrics_options import AllowAny, MetricsAt, PerVif, metrics_address
+from hvchannel_telemetry.private_socket import SocketError
 
-from hvchannel_daemons import logs
+from hvchannel_daemons import limits, logs
 from hvchannel_daemons.feed import FeedError, parse
 from hvchannel_daemons.feed.location import FORMS
 from hvchannel_daemons.feed_options import FeedAt, takes_feed
@@ -23,7 +27,7 @@ app = typer.Typer(name="hostd", add_completion=False, pretty_exceptions_enable=F
     no_args_is_help=True,
     epilog="Example: hostd --control /run/hvchannel/control.sock --feed /var/lib/hvchannel/feed.db "
     "--source 169.254.1.1. Example: hostd --control /run/hvchannel/control.sock --feed "
-    "tls://n1:4222,n2:4222,n3:4222/hv7 --feed-credentials /etc/hvchannel/hv7.creds",
+    "tls://n1:4222,n2:4222,n3:4222/site1 --host hv7 --feed-credentials /etc/hvchannel/hv7.creds",
 )
 @takes_feed
 def hostd(
@@ -37,17 +41,36 @@ def hostd(
             help="The hypervisor's address on the channel: dial only where the route leaves from it."
         ),
     ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help="This hypervisor's name, by which the feed tells who serves a VIF (default: the machine's "
+            "hostname).",
+            show_default=False,
+        ),
+    ] = None,
     port: Annotated[
         int, typer.Option(min=1, max=65535, help="TCP port of guestd, at each VIF's LIP.")
     ] = 2345,
     heartbeat: Annotated[
         float, typer.Option(min=0.1, max=60, help="Seconds; a guest silent for three of them is given up.")
     ] = 1.0,
+    local_socket: Annotated[
+        Path | None,
+        typer.Option(
+            "--socket",
+            help="Serve hostd's health and log level on this unix socket, made with mode 0600.",
+            show_default="none",
+        ),
+    ] = None,
     log_level: Annotated[str, typer.Option(help=f"One of {', '.join(logs.LEVELS)}.")] = "info",
     log_json: Annotated[
         bool | None,
         typer.Option("--log-json/--no-log-json", help="Default: JSON unless stderr is a terminal."),
     ] = None,
+    metrics: MetricsAt = None,
+    metrics_allow_any: AllowAny = False,
+    metrics_per_vif: PerVif = False,
 ) -> None:
     """The hypervisor's end of the channel: delivers what the feed holds for each VIF, until SIGTERM or
     SIGINT.
@@ -59,21 +82,34 @@ def hostd(
         logs.set_up(log_level, log_json)
         if source is not None:
             ipaddress.ip_address(source)
+        name = limits.check_host(host if host is not None else socket.gethostname())
         if not at.where:
             raise ValueError(f"which feed? give --feed ({FORMS}) or set HVCHANNEL_FEED")
         at.access.check(parse(at.where))
+        metrics_at = metrics_address(metrics, metrics_allow_any)
     except ValueError as error:
         typer.echo(f"hostd: {error}", err=True)
         raise typer.Exit(2) from error
     settings = Settings(heartbeat_seconds=heartbeat)
-    options = daemon.Options(control, at.where, port, source, settings, at.access)
+    options = daemon.Options(
+        control,
+        at.where,
+        port,
+        source,
+        settings,
+        at.access,
+        host=name,
+        socket=local_socket,
+        metrics=metrics_at,
+        metrics_per_vif=metrics_per_vif,
+    )
 
     async def serve(stop: asyncio.Event) -> None:
         await daemon.run(options, stop)
 
     try:
         run_until_signal(serve)
-    except FeedError as error:
+    except (FeedError, SocketError, MetricsAddressError) as error:
         typer.echo(f"hostd: {error}", err=True)
         raise typer.Exit(1) from error
 

@@ -30,7 +30,7 @@ from hvchannel_softswitch.xdp.counters import Cells
 from hvchannel_softswitch.xdp.exact_table import ExactTable
 from hvchannel_softswitch.xdp.grace import Grace
 from hvchannel_softswitch.xdp.idle import IdleTimes
-from hvchannel_softswitch.xdp.layout import Layout
+from hvchannel_softswitch.xdp.layout import LOST, Layout
 from hvchannel_softswitch.xdp.masked_table import MaskedTable
 from hvchannel_softswitch.xdp.meters import IndirectMeter, check_config
 from hvchannel_softswitch.xdp.records import MAX_PRIORITY
@@ -47,6 +47,7 @@ class XdpEngine:
     """See `engine.Engine`; `process` is missing. Frames run while it is written to: they see each entry whole or not at
     all, new ones at the latest after `flush`."""
 
+    kind = "xdp"
     atomic_batches = False
 
     def __init__(
@@ -81,6 +82,7 @@ class XdpEngine:
         }
         self._registers = {name: LiveRegister(arena, r) for name, r in layout.registers.items()}
         self._value_sets: dict[str, tuple[tuple[Match, ...], ...]] = dict.fromkeys(program.value_sets, ())
+        self._lost = Cells(arena, layout, layout.cells + LOST)
         self._groups: dict[int, tuple[Replica, ...]] = {}
         self._sessions: dict[int, CloneSession] = {}
         if adopted:
@@ -148,6 +150,15 @@ class XdpEngine:
         live = self._tables[table]
         _, slot = live.find(key)
         return live.entry_of(slot) if slot else None
+
+    @property
+    def lost_records(self) -> int:
+        """Digests, frames for the CPU port and parts of traces that found no room in the ring buffer."""
+        return self._lost.read(0).packets
+
+    def occupancy(self) -> dict[str, tuple[int, int]]:
+        """See Engine."""
+        return {name: (live.count, live.table.max_size) for name, live in self._tables.items()}
 
     def entries(self, table: str) -> Iterator[Entry]:
         """See Engine."""

@@ -50,9 +50,7 @@ class Offload:
         try:
             peer = find_peer(self._interfaces, interface, self._namespaces)
         except OSError as error:
-            log.warning(
-                "the other end of a veth is out of reach", interface=interface.name, reason=str(error)
-            )
+            log.warning("peer_out_of_reach", interface=interface.name, reason=str(error))
             return
         if peer is None:
             return
@@ -108,19 +106,20 @@ class Offload:
             features.want(name, changes)
             left = _needed(features.read(name), rules)
         except OSError as error:
-            log.warning("offload cannot be set", interface=name, **_where(namespace), reason=str(error))
+            log.warning("offload_not_set", interface=name, **_where(namespace), reason=str(error))
             return
-        log.info("offload set", interface=name, **_where(namespace), **_listed(changes))
+        log.info("offload_set", interface=name, **_where(namespace), **_listed(changes))
         if left:
-            log.warning("offload cannot be set", interface=name, **_where(namespace), **_listed(left))
+            log.warning("offload_not_set", interface=name, **_where(namespace), **_listed(left))
 
     def _warn(self, port: int, interface: Interface, peer: Peer) -> None:
         if interface.index in self._unreachable:
             return
         self._unreachable.add(interface.index)
         log.warning(
-            "the other end of this port's veth is in a network namespace that is not in sight: unless it is set there, "
-            "frames to it vanish and frames from it arrive with wrong checksums",
+            "peer_not_in_sight",
+            note="the other end of this port's veth is in a network namespace that is not in sight: unless it is set "
+            "there, frames to it vanish and frames from it arrive with wrong checksums",
             port=port,
             interface=interface.name,
             namespace=peer.namespace,
@@ -182,7 +181,7 @@ def _needed(found: Mapping[str, Feature], rules: Mapping[str, bool]) -> Changes:
 def _restore(features: Features, name: str, namespace: str, before: Changes) -> None:
     if before:
         features.want(name, before)
-        log.info("offload restored", interface=name, **_where(namespace), **_listed(before))
+        log.info("offload_restored", interface=name, **_where(namespace), **_listed(before))
 
 
 def _where(namespace: str) -> dict[str, str]:

@@ -77,7 +77,7 @@ class Records:
         except FileNotFoundError:
             return
         except (ValueError, TypeError, AttributeError) as error:
-            log.warning("what offload settings were before is forgotten", file=str(file), reason=str(error))
+            log.warning("offload_forgotten", file=str(file), reason=str(error))
             self.by_port.clear()
 
 

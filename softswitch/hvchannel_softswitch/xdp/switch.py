@@ -18,6 +18,7 @@ from hvchannel_softswitch import bpf
 from hvchannel_softswitch.bpf import XdpMode
 from hvchannel_softswitch.engine import EntryKey, IdleSink
 from hvchannel_softswitch.model import Program, UnsupportedProgram
+from hvchannel_softswitch.ports import PortState, PortStatistics
 from hvchannel_softswitch.sweeper import Sweeper
 from hvchannel_softswitch.switch import DROP_PORT
 from hvchannel_softswitch.trace import Tracer
@@ -78,6 +79,17 @@ class XdpSwitch:
         """The interfaces' names by port."""
         return self.interfaces
 
+    def port_states(self) -> dict[int, PortState]:
+        """How each port fares now; one whose interface goes while it is looked at has counted nothing."""
+        states = {}
+        for number, name in self.interfaces.items():
+            try:
+                counted = self._ports.statistics(number)
+            except OSError:
+                counted = PortStatistics()
+            states[number] = PortState(name, self._ports.is_up(number), counted)
+        return states
+
     @property
     def engine(self) -> CompiledEngine | None:
         """The engine in charge; None until the first `commit`."""
@@ -104,7 +116,7 @@ class XdpSwitch:
             return None
         found = kept(self._pinned.directory, run.program.info.id)
         if found is None or not found.fits(self.drop_port, self.cpu_port) or {ARENA, EVENTS} - set(run.maps):
-            log.warning("what runs on the ports is not taken over; it forwards until a pipeline replaces it")
+            log.warning("program_not_taken_over", note="it forwards until a pipeline replaces it")
             return None
         return found
 
@@ -120,7 +132,7 @@ class XdpSwitch:
             self._lead(engine)
             self._ports.run(run.program, run.maps)  # ports that the other process had not come to yet
         self._take_charge(engine)
-        log.info("took over the tables of the running program")
+        log.info("tables_taken_over")
         return engine
 
     def keep_config(self, config: bytes) -> None:
@@ -173,7 +185,7 @@ class XdpSwitch:
             try:
                 build = engine.compiled.build(trace=True)
             except UnsupportedProgram as error:
-                log.warning("this program's packets are not traced", reason=str(error))
+                log.warning("program_not_traced", reason=str(error))
             else:
                 self._is_traced = True
                 return build
@@ -189,8 +201,9 @@ class XdpSwitch:
             if engine.multicasts and generic != self._generic:
                 self._generic = generic
                 log.warning(
-                    "frames that arrive by these ports are not multicast: generic XDP does not tell egress of "
-                    "which packet a copy is (--engine interpreter multicasts on any port)",
+                    "ports_without_multicast",
+                    note="frames that arrive there are not multicast: generic XDP does not tell egress of which packet "
+                    "a copy is (--engine interpreter multicasts on any port)",
                     ports=generic,
                 )
 

@@ -86,6 +86,11 @@ class Link:
         link.up.set()
         return link
 
+    @property
+    def away(self) -> str:
+        """Why there is no connection now; empty when there is one."""
+        return "" if self.up.is_set() else self._last_error or "the connection was lost"
+
     async def call(self, request: Callable[[], Awaitable[T]]) -> T:
         """The answer; a failure that passes (no connection, no leader) is tried again: for ever when patient, else for
         CALL_SECONDS. `request` may therefore be carried out twice.
@@ -235,7 +240,9 @@ def _told(error: BaseException) -> str:
     if isinstance(error, nats.errors.TimeoutError | TimeoutError):
         return "no answer in time"
     if isinstance(error, Exception) and _cut_off(error):
-        return "the server ended the connection (when it does so at once: perhaps it refuses these credentials)"
+        return (
+            "the server ended the connection (when it does so at once: perhaps it refuses these credentials)"
+        )
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate is not trusted: {error.verify_message} (--feed-ca FILE)"
     if isinstance(error, OSError) and error.strerror:

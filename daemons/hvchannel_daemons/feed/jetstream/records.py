@@ -3,7 +3,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final, Protocol
 
 from nats.aio.msg import Msg
@@ -144,6 +144,28 @@ class Known:
         return cls(said["acknowledged"], said["answered"], outcome, said["error"])
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Which process holds a VIF, or is a hypervisor's hostd."""
+
+    host: str
+    process: str  # unique
+
+    def encoded(self) -> bytes:
+        return json.dumps({"host": self.host, "process": self.process}).encode()
+
+    @classmethod
+    def decoded(cls, data: bytes | None) -> "Holder | None":
+        """None: nobody."""
+        if not data:
+            return None
+        try:
+            said = json.loads(data)
+            return cls(str(said["host"]), str(said["process"]))
+        except (KeyError, TypeError, ValueError):
+            return None  # another program wrote it
+
+
 def encode_session(session: Session) -> bytes:
     return json.dumps(
         {
@@ -154,6 +176,7 @@ def encode_session(session: Session) -> bytes:
             "address": session.address,
             "version": session.version,
             "agent": session.agent,
+            "host": session.host,
         }
     ).encode()
 
@@ -163,7 +186,10 @@ def decode_session(stored: Stored) -> Session | None:
     if not stored.data:
         return None
     said = json.loads(stored.data)
-    return Session(**(said | {"state": SessionState(said["state"])}))
+    known = {field.name for field in fields(Session)}  # a newer hostd may say more
+    return Session(
+        **({name: said[name] for name in said.keys() & known} | {"state": SessionState(said["state"])})
+    )
 
 
 def report_headers(report: Report, unix_ns: int, pieces: str | None) -> dict[str, str]:
