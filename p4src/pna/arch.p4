@@ -16,5 +16,6 @@ typedef PNA_MeterColor_t color_t;
 #define COLOR_RED PNA_MeterColor_t.RED
 
 #define ARCH_METADATA
+#define ARCH_HEADERS
 
 #endif

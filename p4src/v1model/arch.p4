@@ -26,5 +26,6 @@ const color_t COLOR_RED = 2; // RFC 2698
 #define POLICE(meter, meta) meter.read(meta.color)
 
 #define ARCH_METADATA
+#define ARCH_HEADERS
 
 #endif
