@@ -27,4 +27,12 @@ typedef PSA_MeterColor_t color_t;
 #define ARCH_METADATA
 #define ARCH_HEADERS bridge_t bridge;
 
+// The parser needs nothing more.
+#define PARSER_UNITS
+#define PARSED_ETHERNET(hdr, meta)
+#define PARSED_ARP(hdr, meta)
+#define PARSED_IPV4(hdr, meta)
+#define PARSED_TCP(hdr, meta)
+#define PARSED_UDP(hdr, meta)
+
 #endif
