@@ -86,6 +86,7 @@ def hostd(
             raise ValueError(f"which feed? give --feed ({FORMS}) or set HVCHANNEL_FEED")
         at.access.check(parse(at.where))
         metrics_at = metrics_address(metrics, metrics_allow_any)
+        logs.set_up(log_level, log_json)
     except ValueError as error:
         typer.echo(f"hostd: {error}", err=True)
         raise typer.Exit(2) from error
