@@ -11,12 +11,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
 from hvchannel_daemons import limits
+from hvchannel_daemons.feed.groups import Member
 from hvchannel_daemons.feed.interface import (
     Ack,
     Claim,
     Contended,
     Delivery,
     Document,
+    FeedError,
     Owner,
     Report,
     Session,
@@ -35,6 +37,7 @@ from hvchannel_daemons.feed.jetstream.records import Entry, Known
 from hvchannel_daemons.feed.jetstream.reports import Reports
 from hvchannel_daemons.feed.jetstream.watching import Watching
 from hvchannel_daemons.feed.location import Access, NatsUrl
+from hvchannel_daemons.feed.quotas import Quota, Usage
 from hvchannel_daemons.storage.pieces import ContentGone
 
 _RELEASE_SECONDS: Final = 0.2  # between looks at whether the server is there
@@ -116,6 +119,18 @@ class NatsFeed:
             return b"", records.tombstone_headers(put, revision, time.time_ns())
 
         return await self._replace(vif, key, message)
+
+    async def put_group(self, vif: str, members: Sequence[Member]) -> dict[str, int]:
+        raise FeedError("groups are not supported on NATS yet")
+
+    async def quota(self, vif: str) -> Quota:
+        return Quota()
+
+    async def set_quota(self, vif: str, quota: Quota | None) -> None:
+        raise FeedError("quotas are not supported on NATS yet")
+
+    async def usage(self, vif: str) -> Usage:
+        return Usage()
 
     async def delivery(self, vif: str, key: str) -> Delivery | None:
         if (held := self._mirror.of(vif)) is not None:
