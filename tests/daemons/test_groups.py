@@ -14,6 +14,12 @@ from hvchannel_daemons.hostd import outbox
 from hvchannel_daemons.storage.database import DatabaseError
 
 
+@pytest.fixture(params=["sqlite", "nats"])
+def feed_at(request: pytest.FixtureRequest, short_dir: Path) -> str:
+    sqlite = request.param == "sqlite"
+    return str(short_dir / "feed.db") if sqlite else request.getfixturevalue("nats_feed")
+
+
 async def is_ready(feed: Feed, vif: str) -> bool:
     session = (await feed.sessions()).get(vif)
     return session is not None and session.state is SessionState.READY
