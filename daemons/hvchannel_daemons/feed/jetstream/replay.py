@@ -5,13 +5,14 @@ The members of a group are messages like any other, each of its key; the group i
 is stored (`Layout.group`). Until then, and for ever when the put died half-way, the revision before is the newest.
 """
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from hvchannel_daemons import limits
 from hvchannel_daemons.feed.interface import Document
 from hvchannel_daemons.feed.jetstream import records
-from hvchannel_daemons.feed.jetstream.layout import Layout, group_of, last, names
+from hvchannel_daemons.feed.jetstream.layout import Layout, following, group_of, last, names
 from hvchannel_daemons.feed.jetstream.link import Link
 from hvchannel_daemons.feed.jetstream.reader import everything
 from hvchannel_daemons.feed.jetstream.records import Stored
@@ -77,22 +78,23 @@ class Replay:
         return newest, unwanted
 
 
-async def replayed(link: Link, layout: Layout, vif: str, known: Replay | None = None) -> Replay:
-    """All there is now, without the contents; `known` is brought up to date. Raises FeedError."""
-    replay = known or Replay()
-    for stored in await everything(
-        link,
-        layout.documents,
-        layout.documents_of(vif),
-        after=replay.read if known else None,
-        headers_only=known is not None,
-    ):
-        try:
+async def replayed(link: Link, layout: Layout, vif: str) -> Replay:
+    """All there is now. Raises FeedError."""
+    replay = Replay()
+    for stored in await everything(link, layout.documents, layout.documents_of(vif), after=None):
+        with contextlib.suppress(NotOursError):
             replay.take(stored)
-        except NotOursError:
-            continue
-    if known is None:
-        await replay.settle(link, layout)
+    await replay.settle(link, layout)
+    return replay
+
+
+async def caught_up(link: Link, layout: Layout, vif: str, replay: Replay) -> Replay:
+    """Reads on where `replay` stands. Raises FeedError."""
+    # one by one: the server (2.9) miscounts what a consumer of many subjects that begins in the middle has coming
+    subject = layout.documents_of(vif)
+    while (stored := await following(link, layout.documents, subject, replay.read)) is not None:
+        with contextlib.suppress(NotOursError):
+            replay.take(stored)
     return replay
 
 

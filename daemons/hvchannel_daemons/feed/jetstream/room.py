@@ -13,7 +13,7 @@ from hvchannel_daemons import limits
 from hvchannel_daemons.feed.interface import QuotaError
 from hvchannel_daemons.feed.jetstream.layout import Layout, last
 from hvchannel_daemons.feed.jetstream.link import Link
-from hvchannel_daemons.feed.jetstream.replay import Replay, replayed
+from hvchannel_daemons.feed.jetstream.replay import Replay, caught_up, replayed
 from hvchannel_daemons.feed.quotas import Quota, Usage, refusal
 
 _KNOWN: Final = 64  # VIFs whose documents are remembered
@@ -60,7 +60,11 @@ class Room:
             return
         async with self._looking:
             known = self._known.pop(vif, None)
-            self._known[vif] = replay = await replayed(self._link, self._layout, vif, known)
+            if known is None:
+                replay = await replayed(self._link, self._layout, vif)
+            else:
+                replay = await caught_up(self._link, self._layout, vif, known)
+            self._known[vif] = replay
             if len(self._known) > _KNOWN:
                 del self._known[next(iter(self._known))]
         used = after = _usage(replay)
