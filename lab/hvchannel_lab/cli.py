@@ -20,8 +20,14 @@ from hvchannel_lab.targets import Engine, FeedEngine, Target
 _FEED, _LAB = "HVCHANNEL_FEED", "HVCHANNEL_LAB"
 _STATE_ROOT = Path("state")
 _DOWN_WITHIN = 60.0  # seconds
-_FEED_VERBS = ("put", "get", "delete", "wait", "history", "watch", "import", "vms", "reports")
-_OWN_VERBS = ("run", "up", "down", "journey", "move", "restart", "shell-env", "metrics", "health", "log-level")
+_FEED_VERBS = (
+    *("put", "put-group", "get", "delete", "wait", "history", "watch", "import"),
+    *("quota", "vms", "reports"),
+)
+_OWN_VERBS = (
+    *("run", "up", "down", "journey", "move", "restart", "shell-env"),
+    *("metrics", "health", "log-level"),
+)
 
 
 app = typer.Typer(

@@ -29,7 +29,7 @@ from hvchannel_daemons.feed.jetstream import records
 from hvchannel_daemons.feed.jetstream.behind import Behind, Message
 from hvchannel_daemons.feed.jetstream.claims import Claims
 from hvchannel_daemons.feed.jetstream.contents import Contents
-from hvchannel_daemons.feed.jetstream.layout import Layout, decoded, ensure, last, names
+from hvchannel_daemons.feed.jetstream.layout import Layout, decoded, ensure, last, names, subjects
 from hvchannel_daemons.feed.jetstream.link import Link, WrongSequenceError
 from hvchannel_daemons.feed.jetstream.mirror import Mirror
 from hvchannel_daemons.feed.jetstream.reader import everything
@@ -242,9 +242,8 @@ class NatsFeed:
         return found
 
     async def vifs(self) -> list[str]:
-        pattern = self._layout.documents_of(None)
-        info = await self._link.call(lambda: self._link.js.stream_info(self._layout.documents, pattern))
-        documents = {names(subject)[0] for subject in info.state.subjects or {}}
+        found, _ = await subjects(self._link, self._layout.documents, self._layout.documents_of(None))
+        documents = {names(subject)[0] for subject in found}
         sessions = {session.vif for session in await self._sessions()}
         return sorted(documents | set(await self._reports.vifs()) | sessions)
 
@@ -259,8 +258,8 @@ class NatsFeed:
         await self._claims.start(host)
         self._link.patient = True
         await self._mirror.start()
-        subjects = self._layout.sessions_of(host)
-        before = await everything(self._link, self._layout.state, subjects, after=None)
+        sessions = self._layout.sessions_of(host)
+        before = await everything(self._link, self._layout.state, sessions, after=None)
         await self._behind.put({stored.subject: _DROPPED for stored in before if stored.data})
         return {decoded(stored.subject.rpartition(".")[2]) for stored in before}
 

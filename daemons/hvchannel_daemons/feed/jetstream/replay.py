@@ -68,9 +68,10 @@ class Replay:
         newest, unwanted = [], []
         for document in documents:
             old = self.documents.get(document.key)
-            if old is not None and old.revision > document.revision:
-                unwanted.append(document)  # the group was slower than a later put
-                continue
+            if old is not None and old.revision >= document.revision:
+                if old.revision > document.revision:
+                    unwanted.append(document)  # the group was slower than a later put
+                continue  # else read a second time
             if old is not None:
                 unwanted.append(self.documents.pop(document.key))
             self.documents[document.key] = document

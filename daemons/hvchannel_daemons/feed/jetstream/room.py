@@ -11,7 +11,7 @@ from typing import Final
 
 from hvchannel_daemons import limits
 from hvchannel_daemons.feed.interface import QuotaError
-from hvchannel_daemons.feed.jetstream.layout import Layout, last
+from hvchannel_daemons.feed.jetstream.layout import Layout, last, subjects
 from hvchannel_daemons.feed.jetstream.link import Link
 from hvchannel_daemons.feed.jetstream.replay import Replay, caught_up, replayed
 from hvchannel_daemons.feed.quotas import Quota, Usage, refusal
@@ -46,13 +46,11 @@ class Room:
 
     async def check(self, vif: str, sizes: Mapping[str, int | None]) -> None:
         """Whether documents may get these sizes, by key (None: deleted). Raises QuotaError, FeedError."""
-        quota, info = await asyncio.gather(
+        quota, (found, _) = await asyncio.gather(
             self.quota(vif),
-            self._link.call(
-                lambda: self._link.js.stream_info(self._layout.documents, self._layout.documents_of(vif))
-            ),
+            subjects(self._link, self._layout.documents, self._layout.documents_of(vif)),
         )
-        count = len(info.state.subjects or {}) + len(sizes)  # tombstones included, which are cheap to count
+        count = len(found) + len(sizes)  # tombstones included, which are cheap to count
         if (
             count <= min(quota.documents, limits.LIVE_DOCUMENTS)
             and count * limits.DOCUMENT_BYTES <= quota.bytes
