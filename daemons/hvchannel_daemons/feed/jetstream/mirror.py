@@ -210,15 +210,12 @@ class Mirror:
 
     async def _look(self, *, again: bool) -> None:
         """How far the stream is; `again`, after the connection was lost: is it still the same?"""
+        newest = self._newest  # what comes while we ask is not what the answer knows
         try:
             info = await self._link.call(lambda: self._link.js.stream_info(self._layout.documents))
             if again:
                 origin = await last(self._link, self._layout.documents, self._layout.origin)
-                if (
-                    origin is None
-                    or origin.data.decode() != self._origin
-                    or info.state.last_seq < self._newest
-                ):
+                if origin is None or origin.data.decode() != self._origin or info.state.last_seq < newest:
                     raise self._lost_changes()
         except FeedError as error:
             self._fail(error)
