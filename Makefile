@@ -5,6 +5,7 @@
 SHELL := /bin/bash
 
 VMS    ?= 2
+HOSTS  ?= 1
 NAME   ?= lab
 TARGET ?= softswitch
 FEED   ?= sqlite
@@ -13,6 +14,8 @@ ARCH   ?= v1model
 FRAMES ?= 100000
 TEST   ?=
 JSON   ?=
+# not ?=: some shells export HOST, the machine's name
+HOST   := host
 PART   ?=
 
 VENV  := .venv
@@ -27,7 +30,7 @@ PIP      := install --quiet --disable-pip-version-check --require-hashes
 
 .PHONY: help
 help: ## this list
-	@echo "make run      a hypervisor and two VMs: the journey of a document, hop by hop (VMS=8, ENGINE=interpreter, TARGET=bmv2, FEED=nats)"
+	@echo "make run      a hypervisor and two VMs: the journey of a document, hop by hop (VMS=8, ENGINE=interpreter, TARGET=bmv2, FEED=nats, HOSTS=2)"
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14 | sed 's/^/make /'
 
 # --- what everything stands on ---------------------------------------------------------------------------------------
@@ -60,20 +63,23 @@ $(PTF_READY): requirements/ptf.txt | debian
 
 .PHONY: run
 run: $(READY)
-	@$(BIN)/hvchannel run --name $(NAME) --vms $(VMS) --target $(TARGET) --engine $(ENGINE) --feed $(FEED)
+	@$(BIN)/hvchannel run --name $(NAME) --vms $(VMS) --hosts $(HOSTS) --target $(TARGET) --engine $(ENGINE) --feed $(FEED)
 
 .PHONY: up
 up: $(READY) ## the same lab, and it stays up until Ctrl-C
-	@$(BIN)/hvchannel up --name $(NAME) --vms $(VMS) --target $(TARGET) --engine $(ENGINE) --feed $(FEED)
+	@$(BIN)/hvchannel up --name $(NAME) --vms $(VMS) --hosts $(HOSTS) --target $(TARGET) --engine $(ENGINE) --feed $(FEED)
 
 .PHONY: down
 down: $(READY) ## stop the lab, and remove what a killed one left, in the kernel too
 	@$(BIN)/hvchannel down --name $(NAME)
 
 .PHONY: shell
-shell: $(PTF_READY) ## p4runtime-shell on the running lab's host vSwitch (reads only: the controller is its primary)
-	@test -S state/$(NAME)/host/p4rt.sock || { echo "error: no lab '$(NAME)' is running: start one with make up" >&2; exit 1; }
-	@$(PTF_VENV)/bin/python -m p4runtime_sh --device-id 1 --grpc-addr unix:state/$(NAME)/host/p4rt.sock --election-id 0,1
+shell: $(PTF_READY) ## p4runtime-shell on the running lab's host vSwitch (HOST=hv2 of several; reads only: the controller is its primary)
+	@test -S state/$(NAME)/$(HOST)/p4rt.sock || { \
+	  hosts=$$(cd state/$(NAME) 2>/dev/null && ls -d host/p4rt.sock hv*/p4rt.sock 2>/dev/null | sed 's,/.*,,' | paste -sd' '); \
+	  [ -n "$$hosts" ] && echo "error: no hypervisor '$(HOST)' in lab '$(NAME)': give HOST= (valid: $$hosts)" >&2 || \
+	  echo "error: no lab '$(NAME)' is running: start one with make up" >&2; exit 1; }
+	@$(PTF_VENV)/bin/python -m p4runtime_sh --device-id 1 --grpc-addr unix:state/$(NAME)/$(HOST)/p4rt.sock --election-id 0,1
 
 # --- prove it --------------------------------------------------------------------------------------------------------
 

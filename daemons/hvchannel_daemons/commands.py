@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The control plane's verbs of the `hvchannel` command: put, get, delete, wait, and by their own files history, watch,
-import, vms, reports. They speak to the feed only, so they work whether hostd runs or not."""
+"""The control plane's verbs of the `hvchannel` command: put, get, delete, wait, and by their own files put-group,
+history, watch, import, quota, vms, reports. They speak to the feed only, so they work whether hostd runs or not."""
 
 import asyncio
 import sys
@@ -11,6 +11,7 @@ import typer
 
 from hvchannel_daemons import content
 from hvchannel_daemons.command_follow import history, watch
+from hvchannel_daemons.command_group import put_group
 from hvchannel_daemons.command_import import import_documents
 from hvchannel_daemons.command_output import (
     delivery_object,
@@ -21,6 +22,7 @@ from hvchannel_daemons.command_output import (
     with_feed,
 )
 from hvchannel_daemons.command_overview import reports, vms
+from hvchannel_daemons.command_quota import quota
 from hvchannel_daemons.feed import ContentGone, Delivery, Document, Feed, FeedError, Outcome
 from hvchannel_daemons.feed_options import FeedAt, Json, Key, Vif, takes_feed
 
@@ -28,6 +30,9 @@ from hvchannel_daemons.feed_options import FeedAt, Json, Key, Vif, takes_feed
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
     app.command(epilog="Example: hvchannel put vm1 net/config config.json")(put)
+    app.command("put-group", epilog="Example: hvchannel put-group vm1 tls/cert=cert.pem tls/key=key.pem")(
+        put_group
+    )
     app.command(epilog="Example: hvchannel get vm1 net/config --json")(get)
     app.command(epilog="Example: hvchannel delete vm1 net/config")(delete)
     app.command(epilog="Example: hvchannel wait vm1 net/config --timeout 30")(wait)
@@ -36,6 +41,7 @@ def register(app: typer.Typer) -> None:
     app.command("import", epilog="Example: hvchannel import documents/ (with documents/vm1/net/config)")(
         import_documents
     )
+    app.command(epilog="Example: hvchannel quota vm1 --bytes 256MiB --reports-per-second 10")(quota)
     app.command(epilog="Example: hvchannel vms --json")(vms)
     app.command(epilog="Example: hvchannel reports vm1 --json | jq .text")(reports)
 

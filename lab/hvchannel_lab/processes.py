@@ -7,12 +7,16 @@ import shutil
 import sys
 from pathlib import Path
 
+from hvchannel_daemons.channel import identity
+
 from hvchannel_lab import bmv2
 from hvchannel_lab.installation import program_path
 from hvchannel_lab.observed import observed
+from hvchannel_lab.parts import Hypervisor, Vm
 from hvchannel_lab.supervisor import Program
-from hvchannel_lab.targets import FeedEngine, Target
-from hvchannel_lab.topology import NATS_PORT, Topology, Vm
+from hvchannel_lab.targets import Target
+from hvchannel_lab.throwaway_ca import Authority
+from hvchannel_lab.topology import Topology
 
 DEVICE_ID = 1
 # Stages of the stop: those who use a service go before those who give it.
@@ -21,31 +25,40 @@ _FEED, _SWITCH, _CONTROLLER, _DAEMON, _WORKLOAD = range(5)
 
 def write_configuration(topology: Topology) -> None:
     """The folders of all parts and their controllers' files. Raises OSError."""
-    for who in topology.whos:
+    for who in topology.places:
         topology.folder(who).mkdir(mode=0o700, parents=True, exist_ok=True)
-    (topology.folder("host") / "control.toml").write_text(_host_configuration(topology), encoding="utf-8")
+    if topology.channel_tls:
+        authority = Authority(f"hvchannel lab {topology.name}")
+        for hypervisor in topology.hypervisors:
+            authority.issue(topology.tls_folder(hypervisor.name), identity.HYPERVISOR)
+        for vm in topology.vms:
+            authority.issue(topology.tls_folder(vm.name), identity.guest_name(vm.vif))
+    for hypervisor in topology.hypervisors:
+        text = _host_configuration(topology, hypervisor)
+        (topology.folder(hypervisor.name) / "control.toml").write_text(text, encoding="utf-8")
     for vm in topology.vms:
         text = _guest_configuration(topology, vm)
         (topology.folder(vm.name) / "control.toml").write_text(text, encoding="utf-8")
 
 
-def host_programs(topology: Topology) -> list[Program]:
-    """What runs on the hypervisor."""
-    hypervisor = topology.hypervisor
+def host_programs(topology: Topology, hypervisor: Hypervisor) -> list[Program]:
+    """What runs on a hypervisor, besides the control plane's."""
+    who = hypervisor.name
     hostd = (
         program_path("hostd"),
-        *("--control", str(topology.control_socket("host"))),
+        *("--control", str(topology.control_socket(who))),
         *("--feed", topology.feed_at),
+        *("--host", who),
         *("--source", str(hypervisor.address.ip)),
-        *("--socket", str(socket := topology.folder("host") / "hostd.sock")),
+        *("--socket", str(socket := topology.folder(who) / "hostd.sock")),
+        *_tls(topology, who),
     )
     return [
-        *feed_programs(topology),
-        _switch(topology, "host", hypervisor.namespace),
-        _controller(topology, "host", hypervisor.namespace, "host"),
+        _switch(topology, who, hypervisor.namespace),
+        _controller(topology, who, hypervisor.namespace, "host"),
         observed(
             Program(
-                *("host", "hostd", hypervisor.namespace, hostd, _log(topology, "host", "hostd"), _DAEMON),
+                *(who, "hostd", hypervisor.namespace, hostd, _log(topology, who, "hostd"), _DAEMON),
                 ready=socket,
             ),
             socket,
@@ -55,17 +68,18 @@ def host_programs(topology: Topology) -> list[Program]:
 
 def feed_programs(topology: Topology) -> list[Program]:
     """What runs the feed, when that is no file. Raises FileNotFoundError."""
-    if topology.feed_engine is not FeedEngine.NATS:
+    control_plane = topology.control_plane
+    if control_plane is None:
         return []
     server = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin")
     if server is None:
         raise FileNotFoundError("program 'nats-server': not on PATH; apt-get install nats-server")
+    who = control_plane.who
     argv = (
-        *(server, "--addr", "127.0.0.1", "--port", str(NATS_PORT)),
-        *("--jetstream", "--store_dir", str(topology.folder("host") / "nats")),
+        *(server, "--addr", str(control_plane.address), "--port", str(control_plane.port)),
+        *("--jetstream", "--store_dir", str(topology.folder(who) / "nats")),
     )
-    namespace = topology.hypervisor.namespace
-    return [Program("host", "nats", namespace, argv, _log(topology, "host", "nats"), _FEED)]
+    return [Program(who, "nats", control_plane.namespace, argv, _log(topology, who, "nats"), _FEED)]
 
 
 def vm_programs(topology: Topology, vm: Vm) -> list[Program]:
@@ -76,6 +90,7 @@ def vm_programs(topology: Topology, vm: Vm) -> list[Program]:
         *("--listen", f"{topology.channel.cip}:{topology.channel.guest_tcp_port}"),
         *("--state", str(topology.folder(vm.name) / "guestd")),
         *("--socket", str(socket)),
+        *_tls(topology, vm.name),
     )
     return [
         _switch(topology, vm.name, vm.namespace),
@@ -137,12 +152,16 @@ def _controller(topology: Topology, who: str, namespace: str, profile: str) -> P
     return observed(program, socket)
 
 
+def _tls(topology: Topology, who: str) -> tuple[str, ...]:
+    return ("--channel-tls", str(topology.tls_folder(who))) if topology.channel_tls else ()
+
+
 def _log(topology: Topology, who: str, name: str) -> Path:
     return topology.folder(who) / f"{name}.log"
 
 
-def _host_configuration(topology: Topology) -> str:
-    hypervisor, channel = topology.hypervisor, topology.channel
+def _host_configuration(topology: Topology, hypervisor: Hypervisor) -> str:
+    channel = topology.channel
     return f"""\
 # Relative paths are relative to this folder. Written by the lab at every start.
 socket = "control.sock"
@@ -169,7 +188,7 @@ last = "{channel.lip_last}"
 
 
 def _guest_configuration(topology: Topology, vm: Vm) -> str:
-    hypervisor, channel = topology.hypervisor, topology.channel
+    hypervisor, channel = topology.host(vm.home), topology.channel
     return f"""\
 # Relative paths are relative to this folder. Written by the lab at every start.
 # Nothing here differs between guests: the VIF's MAC is that of the VNIC.

@@ -10,7 +10,6 @@ import pytest
 from hvchannel_daemons import limits
 from hvchannel_daemons.channel.versions import Versions
 from hvchannel_daemons.feed import Feed, Outcome, SessionState
-from hvchannel_daemons.guestd.assembly import Assembly
 from hvchannel_daemons.guestd.client import GuestClient
 from hvchannel_daemons.guestd.store import GuestStore
 
@@ -34,20 +33,6 @@ async def held_by(directory: Path) -> dict[str, int]:
 async def is_in(feed: Feed, vif: str, state: SessionState) -> bool:
     session = (await feed.sessions()).get(vif)
     return session is not None and session.state is state
-
-
-@pytest.fixture
-def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Every DocumentBegin that a guest inside this test receives."""
-    seen: list[tuple[str, int]] = []
-    original = Assembly.begin
-
-    async def begin(self, message):
-        seen.append((message.key, message.revision))
-        return await original(self, message)
-
-    monkeypatch.setattr(Assembly, "begin", begin)
-    return seen
 
 
 async def test_an_8_mib_document_arrives_whole(rig, control, feed, port, processes, short_dir: Path) -> None:
@@ -163,6 +148,9 @@ async def test_kill_9_of_guestd_at_any_moment_loses_nothing_acknowledged(
         }
         held = await held_by(short_dir / "vm1")
         assert acknowledged.items() <= held.items()
+        files = short_dir / "vm1/store/documents"
+        for key in acknowledged:
+            assert await asyncio.to_thread((files / key).read_bytes) == contents[key]
         guestd = processes.guestd("vm1", "127.0.0.11")
     await putting
     async with asyncio.timeout(60):
@@ -225,7 +213,7 @@ async def test_an_absent_guest_is_named_and_found_when_it_comes(
 
 
 async def test_no_version_in_common_is_shown(rig, control, feed, port, short_dir: Path) -> None:
-    newer = Versions(2, 3)
+    newer = Versions(3, 4)
     async with (
         rig.guestd(short_dir / "vm1", f"127.0.0.11:{port}", versions=newer),
         rig.hostd(short_dir, port),
@@ -234,7 +222,7 @@ async def test_no_version_in_common_is_shown(rig, control, feed, port, short_dir
         await rig.eventually(lambda: is_in(feed, "vm1", SessionState.BACKOFF), "BACKOFF")
         reason = (await feed.sessions())["vm1"].reason
     assert reason == (
-        "guest: VERSION_MISMATCH: no protocol version in common: hypervisor speaks 1, guest speaks 2 to 3"
+        "guest: VERSION_MISMATCH: no protocol version in common: hypervisor speaks 1 to 2, guest speaks 3 to 4"
     )
 
 

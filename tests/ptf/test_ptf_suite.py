@@ -49,7 +49,7 @@ def test_the_whole_suite_passes_on_softswitch(engine):
 
 @pytest.mark.timeout(120)
 def test_what_is_pnas_own_passes_on_pna():
-    """All of it is `make ptf ARCH=pna`; here the tests of what PNA does otherwise: ports, policers, digests, PacketIn."""
+    """All of it is `make ptf ARCH=pna`; here what PNA does otherwise: ports, policers, digests, PacketIn."""
     files = ("claim", "const_tables", "digests", "forward", "packet_io", "policer", "verdicts")
     result = run("--arch", "pna", *(part for file in files for part in ("--test", file)))
     assert result.returncode == 0, result.stdout + result.stderr

@@ -8,10 +8,12 @@ import structlog
 
 from hvchannel_daemons import limits
 from hvchannel_daemons.channel import channel_pb2 as pb
-from hvchannel_daemons.channel import channel_pb2_grpc, transport
+from hvchannel_daemons.channel import channel_pb2_grpc, identity, transport
 from hvchannel_daemons.channel.closing import SessionOver
+from hvchannel_daemons.channel.tls import is_hypervisor
 from hvchannel_daemons.channel.versions import SPOKEN, VersionMismatch, Versions, negotiate
 from hvchannel_daemons.guestd import metrics
+from hvchannel_daemons.guestd.files import Files
 from hvchannel_daemons.guestd.session import Context, GuestSession
 from hvchannel_daemons.guestd.store import GuestStore
 
@@ -23,11 +25,15 @@ _HELLO_SECONDS: Final = 5.0
 class ChannelService(channel_pb2_grpc.ChannelServicer):
     """`current` is the live session, if there is one; `last_close` says why the one before it ended."""
 
-    def __init__(self, store: GuestStore, *, versions: Versions = SPOKEN) -> None:
+    def __init__(
+        self, store: GuestStore, files: Files, *, versions: Versions = SPOKEN, tls: bool = False
+    ) -> None:
         self.current: GuestSession | None = None
         self.last_close = ""
         self._store = store
+        self._files = files
         self._versions = versions
+        self._tls = tls
         self._turn = (
             asyncio.Lock()
         )  # held by the live session; whoever waits for it has told that one to stop
@@ -61,7 +67,8 @@ class ChannelService(channel_pb2_grpc.ChannelServicer):
         binding = await self._store.bind(hello.vif_id, hello.origin)
         if binding.discarded:
             log.warning("documents_of_another_vif_discarded", vif=hello.vif_id, documents=binding.discarded)
-        session = GuestSession(context, self._store, binding, version, hello.heartbeat_ms / 1000)
+        await self._files.publish()
+        session = GuestSession(context, self._store, self._files, binding, version, hello.heartbeat_ms / 1000)
         self.current = session
         metrics.SESSIONS.inc()
         log.info("session_begins", vif=binding.vif, version=version, peer_agent=hello.agent)
@@ -79,6 +86,11 @@ class ChannelService(channel_pb2_grpc.ChannelServicer):
                 message = await context.read()
         except TimeoutError as error:
             raise SessionOver(pb.Closing.PROTOCOL_ERROR, f"no Hello within {_HELLO_SECONDS:g} s") from error
+        # once the Hello is here: who is refused before it may never read why
+        if self._tls and not is_hypervisor(context.auth_context().get("x509_subject_alternative_name")):
+            raise SessionOver(
+                pb.Closing.PROTOCOL_ERROR, f"the certificate is not a hypervisor's ({identity.HYPERVISOR})"
+            )
         if transport.ended(message) or message.WhichOneof("message") != "hello":
             raise SessionOver(pb.Closing.PROTOCOL_ERROR, "the first message must be Hello")
         hello = message.hello

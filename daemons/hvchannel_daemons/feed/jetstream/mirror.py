@@ -18,26 +18,19 @@ import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from hvchannel_daemons import limits
 from hvchannel_daemons.feed.interface import Claim, Document, FeedError
 from hvchannel_daemons.feed.jetstream.claims import Claims
 from hvchannel_daemons.feed.jetstream.contents import Contents
-from hvchannel_daemons.feed.jetstream.layout import Layout, decoded, following, last
+from hvchannel_daemons.feed.jetstream.layout import Layout, following, last, names, subjects
 from hvchannel_daemons.feed.jetstream.link import Link, MissingError
-from hvchannel_daemons.feed.jetstream.reader import everything
-from hvchannel_daemons.feed.jetstream.records import Known, Stored, entry
+from hvchannel_daemons.feed.jetstream.records import Known, Stored
+from hvchannel_daemons.feed.jetstream.replay import NotOursError, Replay
 
 log = structlog.get_logger()
 
 ROUND_SECONDS: Final = 300.0
-_AT_ONCE: Final = 16
+_AT_ONCE: Final = 32
 _LAGS: Final = 100  # looks, about 0.1 s apart, at a leader that has yet to catch up
-
-
-def names(subject: str) -> tuple[str, str]:
-    """VIF and key of a document's or an ack's subject."""
-    vif, key = subject.split(".")[-2:]
-    return decoded(vif), decoded(key)
 
 
 @dataclass(eq=False, slots=True)
@@ -45,15 +38,18 @@ class Mirrored:
     """What is known of one VIF."""
 
     claim: Claim
-    documents: dict[str, Document] = field(
-        default_factory=dict
-    )  # by key, oldest change first; not to be changed
+    replay: Replay = field(default_factory=Replay)
     acks: dict[str, Known] = field(default_factory=dict)
     read: int = 0  # the documents' stream is known up to this sequence
     there: int = 0  # up to this one there may be more to read
     complete: bool = False
     news: Subscription | None = None
     reading: asyncio.Task[None] | None = None
+
+    @property
+    def documents(self) -> dict[str, Document]:
+        """By key, oldest change first; not to be changed."""
+        return self.replay.documents
 
     @property
     def position(self) -> int:
@@ -95,22 +91,14 @@ class Mirror:
         one = self._vifs[claim.vif] = Mirrored(claim)
         subject = self._layout.news(claim.vif)
         one.news = await self._link.call(lambda: self._link.nc.subscribe(subject, cb=self._heard(one)))
-        async with self._room:
-            if self._replicas == 1:
-                # what is there now comprises all changes up to any sequence seen before
-                one.read = self._newest
-            else:
-                # the consumer may be at a replica that has yet to get there: the leader is asked for the rest
-                info = await self._link.call(lambda: self._link.js.stream_info(self._layout.documents))
-                one.there = max(one.there, info.state.last_seq)
-            documents, acks = await asyncio.gather(
-                everything(
-                    self._link, self._layout.documents, self._layout.documents_of(claim.vif), after=None
-                ),
-                everything(self._link, self._layout.state, self._layout.acks_of(claim.vif), after=None),
-            )
+        documents, sequence = await self._newest_of(
+            self._layout.documents, self._layout.documents_of(claim.vif)
+        )
+        acks, _ = await self._newest_of(self._layout.state, self._layout.acks_of(claim.vif))
         for stored in documents:
             self._take(one, stored)
+        await one.replay.settle(self._link, self._layout)
+        one.read = sequence  # what came meanwhile is read again, in order
         one.acks.update({names(stored.subject)[1]: Known.decoded(stored) for stored in acks})
         await self._read(one)
         one.complete = True
@@ -142,6 +130,22 @@ class Mirror:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._failure.done():
             self._failure.exception()
+
+    async def _newest_of(self, stream: str, pattern: str) -> tuple[list[Stored], int]:
+        """Each subject's last message, in order, and a sequence up to which none is missing.
+
+        Asked of the stream's leader one by one: a consumer costs the server more than a dozen of them, and may be at a
+        replica that has yet to catch up.
+        """
+        async with self._room:
+            found, sequence = await subjects(self._link, stream, pattern)
+
+        async def newest(subject: str) -> Stored | None:
+            async with self._room:
+                return await last(self._link, stream, subject)
+
+        stored = [one for one in await asyncio.gather(*map(newest, found)) if one is not None]
+        return sorted(stored, key=lambda one: one.sequence), sequence
 
     def _heard(self, one: Mirrored) -> Callable[[Msg], Coroutine[Any, Any, None]]:
         owner = self._layout.owner_news(one.claim.vif)
@@ -183,29 +187,17 @@ class Mirror:
     def _take(self, one: Mirrored, stored: Stored) -> None:
         one.read = max(one.read, stored.sequence)
         self._newest = max(self._newest, stored.sequence)
-        vif, key = names(stored.subject)
         try:
-            limits.check_vif(vif)
-            limits.check_key(key)
-        except ValueError as error:
-            log.warning("feed_message_ignored", subject=stored.subject, reason=str(error))
+            newest, unwanted = one.replay.take(stored)
+        except NotOursError as error:
+            log.warning("feed_message_ignored", subject=stored.subject, reason=str(error), at=stored.sequence)
             return
-        found = entry(stored, vif, key)
-        if found is None:
-            log.warning(
-                "feed_message_ignored",
-                subject=stored.subject,
-                reason="not written by hvchannel",
-                at=stored.sequence,
-            )
-            return
-        old = one.documents.pop(key, None)
-        if old is not None:
-            self._contents.forget(old.content)
-        one.documents[key] = found.document
-        if isinstance(found.document.content, int) and found.document.size:
-            self._contents.keep(found.document.content, 0, stored.data)
-        one.claim.changed.set()
+        for document in unwanted:
+            self._contents.forget(document.content)
+        if stored.data:
+            self._contents.keep(stored.sequence, 0, stored.data)
+        if newest:
+            one.claim.changed.set()
 
     async def _caught_up(self, to: int) -> bool:
         """Whether the stream's leader, who may be new, has what its predecessor told of. Raises FeedError."""
@@ -218,15 +210,12 @@ class Mirror:
 
     async def _look(self, *, again: bool) -> None:
         """How far the stream is; `again`, after the connection was lost: is it still the same?"""
+        newest = self._newest  # what comes while we ask is not what the answer knows
         try:
             info = await self._link.call(lambda: self._link.js.stream_info(self._layout.documents))
             if again:
                 origin = await last(self._link, self._layout.documents, self._layout.origin)
-                if (
-                    origin is None
-                    or origin.data.decode() != self._origin
-                    or info.state.last_seq < self._newest
-                ):
+                if origin is None or origin.data.decode() != self._origin or info.state.last_seq < newest:
                     raise self._lost_changes()
         except FeedError as error:
             self._fail(error)
