@@ -95,6 +95,7 @@ def hostd(
         at.access.check(parse(at.where))
         metrics_at = metrics_address(metrics, metrics_allow_any)
         channel = channel_tls(tls, channel_ca, channel_cert, channel_key, needs=identity.HYPERVISOR)
+        logs.set_up(log_level, log_json)
     except (ValueError, TlsError) as error:
         typer.echo(f"hostd: {error}", err=True)
         raise typer.Exit(2) from error
