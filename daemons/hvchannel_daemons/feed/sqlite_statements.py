@@ -8,7 +8,7 @@ from typing import Final
 
 from hvchannel_daemons import limits
 from hvchannel_daemons.feed.interface import HISTORY_REVISIONS, Ack, Report
-from hvchannel_daemons.feed.sqlite_tables import HISTORY
+from hvchannel_daemons.feed.sqlite_tables import HISTORY, LATER_OF_SESSIONS
 from hvchannel_daemons.storage import pieces
 
 REPORTS_KEPT: Final = (
@@ -22,23 +22,25 @@ def new_feed(c: sqlite3.Connection) -> None:
 
 
 def is_current(c: sqlite3.Connection) -> bool:
-    return _has_history(c) and _has_hosts(c)
+    return _has_history(c) and not _lacking(c)
 
 
 def bring_up_to_date(c: sqlite3.Connection) -> None:
-    """A feed that was made before it had a history, or sessions a host; another process may just have done it."""
+    """A feed made before it had a history, or sessions all they have; another process may just have done it."""
     if not _has_history(c):
         c.execute(HISTORY)
-    if not _has_hosts(c):
-        c.execute("ALTER TABLE sessions ADD COLUMN host TEXT NOT NULL DEFAULT ''")
+    for name, kind in _lacking(c).items():
+        c.execute(f"ALTER TABLE sessions ADD COLUMN {name} {kind}")
 
 
 def _has_history(c: sqlite3.Connection) -> bool:
     return c.execute("SELECT 1 FROM sqlite_master WHERE name = 'history'").fetchone() is not None
 
 
-def _has_hosts(c: sqlite3.Connection) -> bool:
-    return "host" in {row["name"] for row in c.execute("PRAGMA table_info(sessions)")}
+def _lacking(c: sqlite3.Connection) -> dict[str, str]:
+    """Columns that its sessions have not got yet."""
+    has = {row["name"] for row in c.execute("PRAGMA table_info(sessions)")}
+    return {name: kind for name, kind in LATER_OF_SESSIONS.items() if name not in has}
 
 
 def replace_document(

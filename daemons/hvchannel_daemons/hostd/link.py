@@ -5,6 +5,7 @@ its state is in the feed."""
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Final
 
 import grpc
@@ -13,15 +14,17 @@ import structlog
 from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.channel import channel_pb2_grpc, transport
 from hvchannel_daemons.channel.closing import SessionOver
-from hvchannel_daemons.channel.pulse import PeerSilent
 from hvchannel_daemons.feed import Feed, FeedError, Session, SessionState
-from hvchannel_daemons.hostd.backoff import Backoff
-from hvchannel_daemons.hostd.route import WrongRoute, check_source
+from hvchannel_daemons.hostd.backoff import Damper, Pause, pace
+from hvchannel_daemons.hostd.endings import ending
+from hvchannel_daemons.hostd.route import check_source
 from hvchannel_daemons.hostd.session import HostSession, Peer, Settings
+from hvchannel_daemons.hostd.states import Ending, Machine
+from hvchannel_daemons.reasons import Reason
 
 log = structlog.get_logger()
 
-_STABLE_SECONDS: Final = 5.0  # a session that lasted this long has earned a quick first retry
+_REFRESH_PACES: Final = 10  # between two writes that tell no more than the number of attempts
 _STOP_SECONDS: Final = 3.0
 
 
@@ -29,10 +32,19 @@ class VifLink:
     """`wake` tells it that documents of the VIF changed."""
 
     def __init__(
-        self, vif: str, lip: str, port: int, feed: Feed, settings: Settings, *, host: str, source: str | None
+        self,
+        vif: str,
+        lip: str,
+        port: int,
+        feed: Feed,
+        settings: Settings,
+        *,
+        host: str,
+        source: str | None,
+        vifs: Callable[[], int] = lambda: 1,
     ) -> None:
         """Starts at once. `host`: this hypervisor's name. `source`: the hypervisor's address on the channel,
-        if the route shall be checked."""
+        if the route shall be checked. `vifs` tells how many VIFs this hypervisor has."""
         self.lip = lip
         self.wake = asyncio.Event()
         self._vif = vif
@@ -40,9 +52,13 @@ class VifLink:
         self._address = f"[{lip}]:{port}" if ":" in lip else f"{lip}:{port}"
         self._feed = feed
         self._settings = settings
-        self._host = host
         self._source = source
-        self._shown: tuple[SessionState, str] | None = None
+        self._vifs = vifs
+        self._damper = Damper(vifs)
+        self._machine = Machine(vif, self._address, host, time.time_ns)
+        self._began = 0.0  # the present session, loop time
+        self._shown: Session | None = None
+        self._shown_at = 0.0
         self._log = log.bind(vif=vif, address=self._address)
         self._stop: asyncio.Future[SessionOver] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._run(), name=f"vif-{vif}")
@@ -57,20 +73,29 @@ class VifLink:
             await self._task
 
     async def _run(self) -> None:
-        backoff = Backoff()
-        await self._show(SessionState.CONNECTING, "")
+        await self._wait(self._damper.first())
         while not self._stop.done():
-            began = asyncio.get_running_loop().time()
-            reason = await self._attempt()
+            self._machine.connecting()
+            await self._show()
+            ending = await self._attempt()
             if self._stop.done():
                 return
-            if asyncio.get_running_loop().time() - began > _STABLE_SECONDS:
-                backoff.reset()
-            await self._show(SessionState.BACKOFF, reason)
-            await asyncio.wait((self._stop,), timeout=backoff.pause())
+            pause = self._pause()
+            self._machine.ended(ending, damped=pause.damped, pause_seconds=pause.seconds)
+            await self._show()
+            await self._wait(pause)
 
-    async def _attempt(self) -> str:
-        """Dials and runs one session; returns why it ended, in one line."""
+    def _pause(self) -> Pause:
+        """Until the next attempt, now that one has ended."""
+        if self._machine.state in (SessionState.SYNCING, SessionState.READY):
+            return self._damper.ended(asyncio.get_running_loop().time() - self._began)
+        return self._damper.failed()
+
+    async def _wait(self, pause: Pause) -> None:
+        await asyncio.wait((self._stop,), timeout=pause.seconds)
+
+    async def _attempt(self) -> Ending:
+        """Dials and runs one session; returns why it ended."""
         try:
             if self._source is not None:
                 check_source(self.lip, self._port, self._source)
@@ -78,22 +103,13 @@ class VifLink:
             target = f"{family}:{self._address}"
             async with grpc.aio.insecure_channel(target, options=transport.CLIENT) as channel:
                 await self._converse(channel)
-        except WrongRoute as error:
-            return str(error)
-        except TimeoutError:
-            return f"no answer from {self._address} within {self._settings.connect_seconds:g} s"
-        except grpc.aio.AioRpcError as error:
-            return transport.cause(error.code(), error.details(), self._address)
-        except PeerSilent as error:
-            return f"guest is silent: {error}"
-        except SessionOver as over:
-            return str(over)
-        except FeedError as error:
-            self._log.error("feed_failed", error=str(error))
-            return str(error)
         except Exception as error:  # one VIF's trouble must not end hostd, nor go unseen
-            self._log.exception("session_failed")
-            return f"internal error: {type(error).__name__}: {error}"
+            ended = ending(error, self._address)
+            if ended.code is Reason.INTERNAL:
+                self._log.exception("session_failed")
+            elif ended.code is Reason.FEED_FAILED:
+                self._log.error("feed_failed", error=ended.line)
+            return ended
         raise AssertionError("a session ends by raising")
 
     async def _converse(self, channel: grpc.aio.Channel) -> None:
@@ -110,29 +126,39 @@ class VifLink:
                 raise self._stop.result()
             if not connecting.done():
                 connecting.cancel()
-                raise TimeoutError
+                seconds = self._settings.connect_seconds
+                raise TimeoutError(f"no answer from {self._address} within {seconds:g} s")
             connecting.result()
-            await self._show(SessionState.NEGOTIATING, "")
+            self._machine.negotiating()
+            await self._show()
+            settings = self._settings.for_vifs(self._vifs())
             await HostSession(
-                call, self._feed, self._vif, self._settings, self._observe, self.wake, self._stop
+                call, self._feed, self._vif, settings, self._observe, self.wake, self._stop
             ).run()
         finally:
             call.cancel()
 
     async def _observe(self, state: SessionState, peer: Peer) -> None:
-        await self._show(state, "", peer)
+        if state is SessionState.SYNCING:
+            self._began = asyncio.get_running_loop().time()
+            self._machine.syncing(peer.version, peer.agent)
+        else:
+            self._machine.ready()
+        await self._show()
 
-    async def _show(self, state: SessionState, reason: str, peer: Peer | None = None) -> None:
-        """Writes the state to the feed when it is news: a guest that stays away costs no writes."""
-        if self._shown == (state, reason):
-            return
-        self._shown = (state, reason)
-        report = self._log.warning if state is SessionState.BACKOFF else self._log.info
-        report("session", state=state.value, reason=reason)
-        peer = peer or Peer()
-        session = Session(
-            self._vif, state, reason, time.time_ns(), self._address, peer.version, peer.agent, self._host
-        )
+    async def _show(self) -> None:
+        """Writes the record to the feed when it is news: a guest that stays away costs next to no writes. So its
+        next attempts are not shown as CONNECTING, and their number only now and then."""
+        session, shown, now = self._machine.record(), self._shown, asyncio.get_running_loop().time()
+        if shown is not None:
+            same = (session.state, session.code, session.reason) == (shown.state, shown.code, shown.reason)
+            again = session.state is SessionState.CONNECTING
+            if again or (same and now - self._shown_at < _REFRESH_PACES * pace(self._vifs())):
+                return
+        if shown is None or (session.state, session.reason) != (shown.state, shown.reason):
+            report = self._log.warning if session.code else self._log.info
+            report("session", state=session.state.value, code=session.code.value, reason=session.reason)
+        self._shown, self._shown_at = session, now
         try:
             await self._feed.set_session(session)
         except FeedError as error:

@@ -5,7 +5,7 @@ records acks and reports."""
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import grpc
@@ -14,11 +14,13 @@ import structlog
 from hvchannel_daemons import limits
 from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.channel import transport
-from hvchannel_daemons.channel.closing import SessionOver, first_cause, told
+from hvchannel_daemons.channel.closing import SessionOver, first_cause
 from hvchannel_daemons.channel.pulse import Pulse
 from hvchannel_daemons.channel.versions import AGENT, SPOKEN, Versions
 from hvchannel_daemons.feed import ContentGone, Document, Feed, Report, SessionState
 from hvchannel_daemons.hostd import untrusted
+from hvchannel_daemons.hostd.backoff import pace
+from hvchannel_daemons.hostd.endings import AckOverdue, GuestClosed
 from hvchannel_daemons.hostd.outbox import Outbox, together
 
 log = structlog.get_logger()
@@ -34,9 +36,18 @@ _REPORTS_TOGETHER: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    heartbeat_seconds: float = 1.0
+    heartbeat_seconds: float | None = 1.0  # None: by the number of VIFs
     connect_seconds: float = 3.0
     versions: Versions = SPOKEN
+
+    @property
+    def heartbeat(self) -> float:
+        """Seconds."""
+        return pace(0) if self.heartbeat_seconds is None else self.heartbeat_seconds
+
+    def for_vifs(self, vifs: int) -> "Settings":
+        """For one session among so many."""
+        return replace(self, heartbeat_seconds=pace(vifs)) if self.heartbeat_seconds is None else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +82,7 @@ class HostSession:
         self._observe = observe
         self._wake = wake
         self._stop = stop
-        self._pulse = Pulse(settings.heartbeat_seconds)
+        self._pulse = Pulse(settings.heartbeat)
         self._writing = asyncio.Lock()  # gRPC allows one write at a time
         self._reports: asyncio.Queue[Report] = asyncio.Queue(_REPORTS_TOGETHER)
         self._last_report = 0
@@ -118,7 +129,7 @@ class HostSession:
             max_version=versions.greatest,
             vif_id=self._vif,
             origin=self._feed.origin,
-            heartbeat_ms=int(self._settings.heartbeat_seconds * 1000),
+            heartbeat_ms=int(self._settings.heartbeat * 1000),
             agent=AGENT,
         )
         await self._send(pb.HostMessage(hello=hello))
@@ -235,9 +246,7 @@ class HostSession:
             oldest = outbox.oldest()
             if oldest is not None and oldest[2] > _ACK_SECONDS:
                 key, revision, seconds = oldest
-                raise SessionOver(
-                    pb.Closing.SILENT, f"no ack of {key} revision {revision} for {seconds:.0f} s"
-                )
+                raise AckOverdue(f"no ack of {key} revision {revision} for {seconds:.0f} s")
 
     async def _stopped(self) -> None:
         raise await asyncio.shield(self._stop)
@@ -257,7 +266,7 @@ class HostSession:
         assert isinstance(message, pb.GuestMessage)
         self._pulse.heard()
         if message.WhichOneof("message") == "closing":
-            raise SessionOver(pb.Closing.REASON_UNSPECIFIED, f"guest: {told(message.closing)}")
+            raise GuestClosed(message.closing)
         return message
 
     async def _raise_status(self) -> None:
@@ -266,7 +275,7 @@ class HostSession:
             raise self._over
         code = await self._call.code()
         if code is grpc.StatusCode.OK:
-            raise SessionOver(pb.Closing.REASON_UNSPECIFIED, "the guest ended the stream")
+            raise GuestClosed(None)
         raise grpc.aio.AioRpcError(
             code,
             await self._call.initial_metadata(),
