@@ -70,6 +70,8 @@ def _text(value: object) -> object:
 Mac = Annotated[str, AfterValidator(normalise_mac)]
 LinkIp = Annotated[IPv4Address, BeforeValidator(_text), AfterValidator(_usable_ip)]
 Port = Annotated[int, Field(strict=True, ge=1, le=MAX_PORT)]
+PortKey = Annotated[int, Field(ge=1, le=MAX_PORT)]  # TOML's keys are strings
+InterfaceName = Annotated[str, Field(min_length=1, max_length=15)]
 VlanId = Annotated[int, Field(strict=True, ge=1, le=4094)]
 Vni = Annotated[int, Field(strict=True, ge=1, le=0xFFFFFF)]
 RootedPath = Annotated[Path, AfterValidator(_rooted)]
@@ -89,6 +91,7 @@ class SwitchSection(Section):
     election_id: int = Field(default=10, strict=True, ge=1, lt=1 << 64)
     cpu_port: Port = MAX_PORT
     audit_interval_s: float = Field(default=10.0, ge=0.05, le=3600)
+    interfaces: dict[PortKey, InterfaceName] = {}
 
     @field_validator("address")
     @classmethod

@@ -1,23 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """The controller: the attachments, the vSwitch that shall hold them, and who listens."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from ipaddress import IPv4Address
 
 import structlog
 
 from hvchannel_control.api import control_pb2
-from hvchannel_control.attachments import Attachments
+from hvchannel_control.attachments import Attachments, Reason, RefusedError
 from hvchannel_control.compiled import CompiledProgram
 from hvchannel_control.config import SwitchSection
 from hvchannel_control.entries import Entry
+from hvchannel_control.inspection import entry_states
+from hvchannel_control.link import LinkState, link_state
+from hvchannel_control.probe import probe
 from hvchannel_control.profiles.profile import Profile
 from hvchannel_control.reports import Reports
 from hvchannel_control.vif import Vif
-from hvchannel_control.vswitch import VSwitch
+from hvchannel_control.vswitch import SwitchError, VSwitch
 from hvchannel_control.watchers import Watchers
 
 log = structlog.get_logger()
+
+_LINKS = {
+    LinkState.UP: control_pb2.Link.UP,
+    LinkState.DOWN: control_pb2.Link.DOWN,
+    LinkState.NO_CARRIER: control_pb2.Link.NO_CARRIER,
+    LinkState.ABSENT: control_pb2.Link.ABSENT,
+}
 
 
 class Controller:
@@ -40,6 +51,7 @@ class Controller:
         self._vni = vni
         self._realised: set[str] = set()
         self._reports = Reports(self._vif_at)
+        self._probing = asyncio.Lock()
         self.watchers = Watchers()
         self.vswitch = VSwitch(profile.name, settings, program, self._desired, self._observed, self._reports)
 
@@ -88,6 +100,42 @@ class Controller:
             leases_total=self._attachments.leases_total,
         )
 
+    async def inspect(self, vif_id: str) -> control_pb2.Inspection:
+        """What the vSwitch holds for a VIF. Raises RefusedError."""
+        vif = self._vif(vif_id)
+        fixed = self._profile.fixed_entries()
+        wanted = [*fixed, *self._profile.vif_entries(vif)]
+        answer = control_pb2.Inspection(vif=self._message(vif))
+        try:
+            found = await self.vswitch.read(wanted)
+        except SwitchError as error:
+            answer.error = str(error)
+        else:
+            answer.entries.extend(entry_states(wanted, {entry.key for entry in fixed}, found))
+        return answer
+
+    async def probe(self, vif_id: str, tcp_port: int) -> control_pb2.ProbeResult:
+        """Sends frames to a VIF's guest and tells their fate. Raises RefusedError."""
+        route = self._profile.probe_route(self._vif(vif_id))
+        if route is None:
+            raise RefusedError(Reason.FIXED, "a guest is probed from its hypervisor")
+        async with self._probing:  # the counters of two at once would tell of both
+            try:
+                return await probe(
+                    route,
+                    tcp_port,
+                    self.vswitch.read,
+                    lambda frames: self.vswitch.send(frames, vni=route.vni),
+                )
+            except SwitchError as error:
+                return control_pb2.ProbeResult(error=str(error))
+
+    def _vif(self, vif_id: str) -> Vif:
+        for vif in self._attachments.all():
+            if vif.vif_id == vif_id:
+                return vif
+        raise RefusedError(Reason.ABSENT, f"VIF {vif_id!r} is not attached")
+
     def _desired(self) -> list[Entry]:
         entries = self._profile.fixed_entries()
         for vif in self._attachments.all():
@@ -116,7 +164,15 @@ class Controller:
             lip=str(vif.lip or ""),
             cip=str(self._cip),
             state=control_pb2.Vif.REALISED if realised else control_pb2.Vif.PENDING,
+            link=self._link(vif.port),
         )
+
+    def _link(self, port: int) -> control_pb2.Link:
+        interfaces = self._settings.interfaces
+        if port in interfaces:
+            return control_pb2.Link(state=_LINKS[link_state(interfaces[port])], interface=interfaces[port])
+        link = control_pb2.Link
+        return link(state=link.NO_PORT if interfaces else link.STATE_UNSPECIFIED)
 
     def _vif_at(self, port: int) -> str | None:
         return next((vif.vif_id for vif in self._attachments.all() if vif.port == port), None)

@@ -30,6 +30,14 @@ class MeterConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """Of a direct counter."""
+
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One entry of one table. `meter` None: the entry's direct meter, if it has one, is not configured."""
 
@@ -43,10 +51,16 @@ class Entry:
     def key(self) -> EntryKey:
         return self.table, self.match
 
+    @property
+    def match_text(self) -> str:
+        return " ".join(f"{name}={value:#x}" for name, value in self.match)
+
+    @property
+    def action_text(self) -> str:
+        return f"{self.action}({', '.join(f'{name}={value:#x}' for name, value in self.args)})"
+
     def __str__(self) -> str:
-        match = " ".join(f"{name}={value:#x}" for name, value in self.match)
-        args = ", ".join(f"{name}={value:#x}" for name, value in self.args)
-        return f"{self.table}[{match}] -> {self.action}({args})"
+        return f"{self.table}[{self.match_text}] -> {self.action_text}"
 
 
 Value = int | str | IPv4Address

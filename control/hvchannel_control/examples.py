@@ -15,6 +15,7 @@ device_id = 1
 election_id = 10            # where bidding for the primary's place begins
 cpu_port = 510
 audit_interval_s = 10.0     # seconds between two read backs when nothing changes
+interfaces = {}             # at the ports, as the vSwitch was told: { 2 = "vnic1" }; for `hvchannel status`, diagnose
 
 [channel]
 prefix = "169.254.0.0/16"             # all addresses below lie in it
@@ -49,6 +50,7 @@ device_id = 1
 election_id = 10            # where bidding for the primary's place begins
 cpu_port = 510
 audit_interval_s = 10.0     # seconds between two read backs when nothing changes
+interfaces = {}             # at the ports, as the vSwitch was told: { 2 = "eth0" }
 
 [channel]  # as the host has it
 prefix = "169.254.0.0/16"

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import finsy as fy
 
-from hvchannel_control.entries import Entry, Fields, MeterConfig
+from hvchannel_control.entries import Count, Entry, Fields, MeterConfig
 from hvchannel_control.reconcile import Operation, Update
 
 _EMPTY_METER = fy.P4MeterConfig(cir=0, cburst=0, pir=0, pburst=0)
@@ -20,6 +20,23 @@ def wildcards(schema: fy.P4Schema) -> list[fy.P4TableEntry]:
         for table in schema.tables
         if not table.is_const
     ]
+
+
+def request_of(schema: fy.P4Schema, entry: Entry) -> fy.P4TableEntry:
+    """What to ask a switch for: one entry by its key, with its meter and counter."""
+    metered = schema.tables[entry.table].direct_meter is not None
+    return fy.P4TableEntry(
+        entry.table,
+        match=fy.P4TableMatch(entry.match),
+        meter_config=_EMPTY_METER if metered else None,
+        counter_data=fy.P4CounterData(),
+    )
+
+
+def count_of(found: fy.P4TableEntry) -> Count:
+    """Of an entry that was read with its counter."""
+    data = found.counter_data
+    return Count(data.packet_count, data.byte_count) if data is not None else Count(0, 0)
 
 
 def decode(found: fy.P4TableEntry) -> Entry:
