@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The control plane's verbs of the `hvchannel` command: put, get, delete, wait, and by their own files history, watch,
-import, vms, reports. They speak to the feed only, so they work whether hostd runs or not."""
+import, reports. They speak to the feed only, so they work whether hostd runs or not. Two more, status and diagnose,
+ask the controller too."""
 
 import asyncio
 import sys
@@ -20,7 +21,8 @@ from hvchannel_daemons.command_output import (
     state_of,
     with_feed,
 )
-from hvchannel_daemons.command_overview import reports, vms
+from hvchannel_daemons.command_reports import reports
+from hvchannel_daemons.command_status import status
 from hvchannel_daemons.feed import ContentGone, Delivery, Document, Feed, FeedError, Outcome
 from hvchannel_daemons.feed_options import FeedAt, Json, Key, Vif, takes_feed
 
@@ -36,7 +38,9 @@ def register(app: typer.Typer) -> None:
     app.command("import", epilog="Example: hvchannel import documents/ (with documents/vm1/net/config)")(
         import_documents
     )
-    app.command(epilog="Example: hvchannel vms --json")(vms)
+    app.command(
+        epilog="Example: hvchannel status --watch. Example: hvchannel status vm1 --json | jq .vifs[0].lag_seconds"
+    )(status)
     app.command(epilog="Example: hvchannel reports vm1 --json | jq .text")(reports)
 
 

@@ -19,7 +19,7 @@ from hvchannel_lab.targets import Engine, FeedEngine, Target
 _CONTROL, _FEED, _LAB = "HVCHANNEL_CONTROL", "HVCHANNEL_FEED", "HVCHANNEL_LAB"
 _STATE_ROOT = Path("state")
 _DOWN_WITHIN = 60.0  # seconds
-_FEED_VERBS = ("put", "get", "delete", "wait", "history", "watch", "import", "vms", "reports")
+_FEED_VERBS = ("put", "get", "delete", "wait", "history", "watch", "import", "status", "diagnose", "reports")
 _OWN_VERBS = ("run", "up", "down", "journey", "restart", "shell-env")
 
 

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every VIF in one row: what the feed knows of its session and documents, what the controller knows of its port."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+
+from hvchannel_control.api import control_pb2 as pb
+
+from hvchannel_daemons.feed import Delivery, Feed, FeedError, Session, SessionState, StoredReport
+from hvchannel_daemons.status.controller import Attached, Controller, ControllerAwayError
+
+_FEED_SECONDS: Final = 10.0
+_AT_ONCE: Final = 16  # VIFs whose documents are asked for
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One VIF. None where its source did not answer, or has nothing of it."""
+
+    vif: str
+    session: Session | None
+    attached: pb.Vif | None
+    deliveries: tuple[Delivery, ...]
+    last_report: StoredReport | None = None
+
+    @property
+    def wanted(self) -> int:
+        """Documents that the VM is to have."""
+        return sum(not delivery.document.deleted for delivery in self.deliveries)
+
+    @property
+    def acknowledged(self) -> int:
+        """Those of them whose newest revision the VM holds."""
+        return sum(
+            delivery.acknowledged >= delivery.document.revision and not delivery.document.deleted
+            for delivery in self.deliveries
+        )
+
+    @property
+    def pending(self) -> tuple[Delivery, ...]:
+        """Documents and deletions to which the VM has given no final answer, oldest first."""
+        waiting = [delivery for delivery in self.deliveries if not delivery.settled]
+        return tuple(sorted(waiting, key=lambda delivery: delivery.document.put_unix_ns))
+
+    @property
+    def lag_seconds(self) -> float:
+        """Since the oldest pending change was put; 0 when none is."""
+        return max(0.0, time.time() - self.pending[0].document.put_unix_ns / 1e9) if self.pending else 0.0
+
+    @property
+    def errors(self) -> dict[str, str]:
+        """What the VM said of documents that it did not take, by key."""
+        return {delivery.document.key: delivery.error for delivery in self.deliveries if delivery.error}
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All VIFs, by name. `missing`: one line for each source that did not answer."""
+
+    rows: tuple[Row, ...]
+    served: bool | None = None  # whether a hostd serves the feed; None: the feed did not answer
+    switch: pb.Status | None = None  # None: the controller did not answer
+    missing: tuple[str, ...] = ()
+
+    def state(self, row: Row) -> str:
+        """Of the row's session; what a hostd wrote that is gone is not the state now."""
+        if not self.served:
+            return "UNKNOWN"
+        return row.session.state.value if row.session else "DETACHED"
+
+    @property
+    def well(self) -> bool:
+        """Everything answered; every VIF is READY, or detached, and has all that it is to have."""
+        good = (SessionState.READY.value, "DETACHED")
+        return not self.missing and all(self.state(row) in good and not row.pending for row in self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _FromFeed:
+    sessions: dict[str, Session] = field(default_factory=dict)
+    deliveries: dict[str, tuple[Delivery, ...]] = field(default_factory=dict)
+    reports: dict[str, StoredReport] = field(default_factory=dict)
+    served: bool | None = None
+
+
+Open = Callable[[], Awaitable[Feed]]
+
+
+async def look(
+    open_feed: Open, socket: Path | None, *, vif: str | None = None, host: str | None = None
+) -> Overview:
+    """Asks both at once. `vif`, `host`: only that VIF, only those whose session is at that hypervisor. Raises
+    ValueError for a feed that is named wrong."""
+    missing: list[str] = []
+    from_feed, attached = await asyncio.gather(
+        _feed(open_feed, vif, missing), _controller(socket, missing), return_exceptions=False
+    )
+    names = from_feed.sessions.keys() | from_feed.deliveries.keys()
+    if attached is not None:
+        names |= attached.vifs.keys()
+    if vif is not None:
+        names &= {vif}
+    rows = [
+        Row(
+            name,
+            from_feed.sessions.get(name),
+            attached.vifs.get(name) if attached else None,
+            from_feed.deliveries.get(name, ()),
+            from_feed.reports.get(name),
+        )
+        for name in sorted(names)
+    ]
+    if host is not None:
+        rows = [row for row in rows if row.session is not None and row.session.host == host]
+    return Overview(tuple(rows), from_feed.served, attached.status if attached else None, tuple(missing))
+
+
+async def _feed(open_feed: Open, vif: str | None, missing: list[str]) -> _FromFeed:
+    try:
+        async with asyncio.timeout(_FEED_SECONDS):
+            feed = await open_feed()
+            try:
+                return await _ask(feed, vif)
+            finally:
+                await feed.close()
+    except FeedError as error:
+        missing.append(f"sessions and documents: {error}")
+    except TimeoutError:
+        missing.append(f"sessions and documents: the feed does not answer within {_FEED_SECONDS:g} s")
+    return _FromFeed()
+
+
+async def _ask(feed: Feed, vif: str | None) -> _FromFeed:
+    names = await feed.vifs()
+    if vif is not None:
+        names = [name for name in names if name == vif]
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def deliveries(name: str) -> tuple[Delivery, ...]:
+        async with gate:
+            return tuple(await feed.deliveries(name))
+
+    found = await asyncio.gather(*(deliveries(name) for name in names))
+    return _FromFeed(
+        await feed.sessions(),
+        dict(zip(names, found, strict=True)),
+        await feed.last_reports(),
+        await feed.served(),
+    )
+
+
+async def _controller(socket: Path | None, missing: list[str]) -> Attached | None:
+    if socket is None:
+        missing.append("links, tables and leases: no controller named (--socket or HVCHANNEL_CONTROL)")
+        return None
+    try:
+        return await Controller(socket).attached()
+    except ControllerAwayError as error:
+        missing.append(f"links, tables and leases: {error}")
+        return None
