@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 import typer
 
-from hvchannel_daemons.feed import Delivery, Document, Feed, FeedError, Session, StoredReport
+from hvchannel_daemons.feed import Delivery, Document, Feed, FeedError, Owner, Session, StoredReport
 from hvchannel_daemons.feed.location import FORMS
 from hvchannel_daemons.feed_options import FeedAt
 
@@ -51,11 +51,11 @@ def progress(delivery: Delivery) -> str:
     return f"{held} ({delivery.outcome}: {delivery.error})" if delivery.error else held
 
 
-def state_of(session: Session | None, *, served: bool) -> str:
-    if not served:
-        return "unknown: hostd is not running"
+def state_of(session: Session | None, owner: Owner | None) -> str:
+    if owner is not None and not owner.alive:
+        return f"unknown: hostd of {owner.host} is not running"
     if session is None:
-        return "DETACHED: the controller has no such VIF"
+        return "DETACHED: no hostd serves the VIF (is it attached somewhere, and hostd running there?)"
     return f"{session.state}: {session.reason}" if session.reason else session.state.value
 
 

@@ -135,7 +135,7 @@ def wait(
                 return await opened.settled(vif, key, wanted)
         except TimeoutError as error:
             session = (await opened.sessions()).get(vif)
-            where = state_of(session, served=await opened.served())
+            where = state_of(session, await opened.owner(vif))
             raise FeedError(
                 f"VIF {vif}: {key} revision {wanted} is not acknowledged after {timeout:g} s; session {where}"
             ) from error

@@ -127,7 +127,7 @@ def test_wait(cli: Cli) -> None:
     assert late.exit_code == 1
     assert late.stderr == (
         "hvchannel: VIF vm1: a revision 1 is not acknowledged after 0.1 s; "
-        "session unknown: hostd is not running\n"
+        "session DETACHED: no hostd serves the VIF (is it attached somewhere, and hostd running there?)\n"
     )
     cli.fill(lambda feed: feed.record_acks("vm1", [Ack("a", 1, Outcome.STORED, 1)]))
     assert cli("wait", "vm1", "a").stdout == "1\n"

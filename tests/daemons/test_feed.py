@@ -17,6 +17,7 @@ from hvchannel_daemons.feed import (
     FeedClaimedError,
     FeedError,
     Outcome,
+    Owner,
     Report,
     Session,
     SessionState,
@@ -116,7 +117,7 @@ async def test_watch_shows_what_is_there_and_each_change(opener: Opener) -> None
         await other.record_acks("vm1", [Ack("b", 1, Outcome.STORED, 1)])
         delivery = await anext(seen)
         assert (delivery.document.key, delivery.settled) == ("b", True)
-    position = await other.position()
+    position = await other.position("vm1")
     await other.put("vm1", "c", b"", "")
     later = watching.watch("vm1", after=position)
     async with asyncio.timeout(10):
@@ -124,25 +125,71 @@ async def test_watch_shows_what_is_there_and_each_change(opener: Opener) -> None
     await asyncio.gather(seen.aclose(), later.aclose())
 
 
+async def nobody(host: str) -> None:
+    raise AssertionError(f"{host} holds the VIF")
+
+
 async def test_a_serving_feed_sees_what_others_put(opener: Opener) -> None:
-    """From `claim` on an engine may answer from memory."""
+    """Of a VIF that it holds an engine may answer from memory."""
     putting, serving = await opener(), await opener()
     big = bytes(limits.PIECE_BYTES) + b"end"
     await putting.put("vm1", "before", b"1", "")
+    await putting.put("vm2", "before", b"1", "")
     await putting.record_acks("vm1", [Ack("before", 1, Outcome.STORED, 1)])
-    await serving.claim()
-    assert await serving.position() == await putting.position()
-    changes = serving.changes(after=await serving.position())
+    await serving.serve("hv1")
+    claim = await serving.claim("vm1", nobody)
+    assert await serving.position("vm1") == await putting.position("vm1")
+    claim.changed.clear()
+    await putting.put("vm2", "big", big, "")
     await putting.put("vm1", "big", big, "")
     async with asyncio.timeout(10):
-        assert (await anext(changes)).vifs == {"vm1"}
+        await claim.changed.wait()
+        while await serving.position("vm1") < await putting.position("vm1"):
+            claim.changed.clear()
+            await claim.changed.wait()
     before, after = await serving.documents("vm1", after=0, limit=10)
     assert (before.key, after.key) == ("before", "big")
     assert await serving.small([before]) == [b"1"]
     assert await serving.content(after) == big
     await serving.record_inventory("vm1", {"before": 1, "big": 1})
     assert [d.acknowledged for d in await putting.deliveries("vm1")] == [1, 1]
-    assert await serving.deliveries("vm1") == await putting.deliveries("vm1")
+    for vif in ("vm1", "vm2"):
+        assert await serving.deliveries(vif) == await putting.deliveries(vif)
+
+
+async def test_a_claim_is_told_of_each_change(opener: Opener) -> None:
+    putting, serving = await opener(), await opener()
+    await serving.serve("hv1")
+    claims = [await serving.claim(vif, nobody) for vif in ("vm1", "vm2")]
+    for n in range(5):
+        for claim in claims:
+            claim.changed.clear()
+            revision = await putting.put(claim.vif, "a", b"", "")
+            async with asyncio.timeout(10):
+                await claim.changed.wait()
+            (document,) = await serving.documents(claim.vif, after=0, limit=10)
+            assert (document.revision, revision) == (n + 1, n + 1)
+
+
+async def test_a_vif_is_held_until_it_is_released(opener: Opener) -> None:
+    serving, other = await opener(), await opener()
+    assert await serving.serve("hv1") == set()
+    await serving.claim("vm1", nobody)
+    await serving.claim("vm1", nobody)  # attached elsewhere, say
+    await serving.claim("vm2", nobody)
+    await serving.set_session(Session("vm1", SessionState.READY, "", 1, host="hv1"))
+    held = {"vm1": Owner("hv1", alive=True), "vm2": Owner("hv1", alive=True)}
+    assert await other.owners() == await serving.owners() == held
+    assert (await other.sessions()).keys() == {"vm1"}
+    await serving.release("vm1")
+    await serving.release("never")
+    assert await other.owner("vm1") is None
+    assert await other.owner("vm2") == Owner("hv1", alive=True)
+    assert await other.sessions() == {}
+    assert await other.contenders() == {}
+    await serving.claim("vm1", nobody)
+    await serving.close()
+    assert await other.owner("vm1") == Owner("hv1", alive=False)
 
 
 async def test_delete_is_a_tombstone_with_a_revision(feed: Feed) -> None:
@@ -170,20 +217,8 @@ async def test_documents_are_in_order_of_change_and_none_is_missed(feed: Feed) -
     assert [(d.key, d.revision) for d in documents] == [("b", 1), ("c", 1), ("a", 2)]
     assert await feed.documents("vm1", after=0, limit=1) == documents[:1]
     assert await feed.documents("vm1", after=documents[0].position, limit=10) == documents[1:]
-    assert await feed.position() == documents[-1].position
-
-
-async def test_changes_come_from_another_process_too(opener: Opener) -> None:
-    watching, putting = await opener(), await opener()
-    await putting.put("vm1", "a", b"", "")
-    changes = watching.changes(after=0)
-    async with asyncio.timeout(10):
-        assert (await anext(changes)).vifs == {"vm1"}
-        following = asyncio.ensure_future(anext(changes))
-        await putting.put("vm2", "a", b"", "")
-        seen = await following
-        assert seen.vifs == {"vm2"}
-        assert seen.position == await putting.position()
+    assert await feed.position("vm1") == documents[-1].position
+    assert await feed.position("vm2") == 0
 
 
 async def test_several_writers_at_once_lose_nothing(opener: Opener) -> None:
@@ -266,20 +301,19 @@ async def test_sessions_and_vifs(feed: Feed) -> None:
     await feed.set_session(session)
     assert await feed.sessions() == {"vm3": session}
     assert await feed.vifs() == ["vm1", "vm2", "vm3"]
-    await feed.drop_session("vm3")
+    await feed.serve("hv1")
     assert await feed.sessions() == {}
 
 
-async def test_one_hostd_at_a_time(opener: Opener) -> None:
-    first, second = await opener(), await opener()
-    assert not await second.served()
-    await first.claim()
-    assert await first.served() and await second.served()
+async def test_one_hostd_of_a_host_at_a_time(opener: Opener) -> None:
+    first, second, third = await opener(), await opener(), await opener()
+    await first.serve("hv1")
     with pytest.raises(FeedClaimedError, match="another hostd"):
-        await second.claim()
+        await second.serve("hv1")
     await first.close()
-    assert not await second.served()
-    await second.claim()
+    await third.serve("hv1")
+    with pytest.raises(ValueError, match="host 'hv 1' is not valid"):
+        await second.serve("hv 1")
 
 
 @pytest.mark.parametrize(
@@ -333,7 +367,8 @@ async def test_sqlite_file_is_private_and_errors_name_it(tmp_path: Path) -> None
 
 async def test_an_sqlite_file_of_an_earlier_release_is_brought_up_to_date(tmp_path: Path) -> None:
     before = await SqliteFeed.open(tmp_path / "feed.db")
-    await before._write(lambda c: c.execute("DROP TABLE history"))
+    for table in ("history", "owners"):
+        await before._write(lambda c, table=table: c.execute(f"DROP TABLE {table}"))
     for column in LATER_OF_SESSIONS:
         await before._write(lambda c, column=column: c.execute(f"ALTER TABLE sessions DROP COLUMN {column}"))
     await before._write(lambda c: c.execute("INSERT INTO sessions VALUES ('vm1', 'READY', '', 1, '', 1, '')"))

@@ -12,7 +12,8 @@ import pytest
 from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.channel.closing import SessionOver
 from hvchannel_daemons.channel.pulse import PeerSilent
-from hvchannel_daemons.feed import FeedAwayError, FeedError, Session, SessionState
+from hvchannel_daemons.feed import Claim, FeedAwayError, FeedError, Session, SessionState
+from hvchannel_daemons.feed.interface import Contended
 from hvchannel_daemons.hostd import link
 from hvchannel_daemons.hostd.backoff import Pause
 from hvchannel_daemons.hostd.endings import AckOverdue, GuestClosed, ending
@@ -39,6 +40,7 @@ STEPS: dict[str, Callable[[Machine], None]] = {
     "syncing": lambda m: m.syncing(1, "guest"),
     "ready": Machine.ready,
     "ended": lambda m: m.ended(Ending(Reason.LOST, "lost"), damped=False, pause_seconds=1),
+    "contended": lambda m: m.contended("vm1 is served by hypervisor hv2"),
     "damped": lambda m: m.ended(Ending(Reason.LOST, "lost"), damped=True, pause_seconds=1),
 }
 
@@ -56,30 +58,40 @@ def test_no_step_leaves_the_table(steps: list[str]) -> None:
         after = m.record()
         first = step == "connecting" and before.state is SessionState.CONNECTING and before.attempts == 0
         assert first or after.state in NEXT[before.state]
-        assert bool(after.code) == (after.state in (SessionState.BACKOFF, SessionState.FLAPPING))
-        assert bool(after.code) == bool(after.next_unix_ns)
+        away = (SessionState.BACKOFF, SessionState.FLAPPING, SessionState.CONTENDED)
+        assert bool(after.code) == (after.state in away)
+        assert bool(after.next_unix_ns) == (after.state in away[:2])
         assert (after.attempts, after.sessions) >= (before.attempts, before.sessions)
         assert after.error_unix_ns >= before.error_unix_ns
 
 
 class Records:
-    """Of a feed what a link needs."""
+    """Of a feed what a link needs. The VIF is another hypervisor's at first."""
 
-    def __init__(self) -> None:
+    def __init__(self, contended: bool) -> None:
         self.sessions: list[Session] = []
+        self.contended = contended
+
+    async def claim(self, vif: str, contended: Contended) -> Claim:
+        if self.contended:
+            await contended("hv2")
+            await contended("hv3")
+        return Claim(vif)
 
     async def set_session(self, session: Session) -> None:
         self.sessions.append(session)
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.lists(st.tuples(st.sampled_from(FAR), st.booleans(), ENDINGS), min_size=1, max_size=8))
-def test_no_run_of_a_link_leaves_the_table(attempts) -> None:
+@given(
+    st.lists(st.tuples(st.sampled_from(FAR), st.booleans(), ENDINGS), min_size=1, max_size=8), st.booleans()
+)
+def test_no_run_of_a_link_leaves_the_table(attempts, contended: bool) -> None:
     """`attempts`: how far each gets, whether it is damped then, and why it ends."""
-    feed, done = Records(), asyncio.Event()
+    feed, done = Records(contended), asyncio.Event()
 
     class Scripted(link.VifLink):
-        async def _attempt(self) -> Ending:
+        async def _attempt(self, claim, over) -> Ending:
             if not attempts:
                 done.set()
                 await self._stop
@@ -103,7 +115,7 @@ def test_no_run_of_a_link_leaves_the_table(attempts) -> None:
 
     asyncio.run(run())
     shown = feed.sessions
-    assert shown[0].state is SessionState.CONNECTING
+    assert shown[0].state is (SessionState.CONTENDED if contended else SessionState.CONNECTING)
     for before, after in itertools.pairwise(shown):
         # a retry is not shown as CONNECTING
         shortcut = after.state in NEXT[SessionState.CONNECTING] and before.code
@@ -130,7 +142,9 @@ def test_what_is_remembered() -> None:
     assert (ready.attempts, ready.sessions, ready.version, ready.agent) == (3, 1, 1, "guest 1.0")
     m.ended(Ending(Reason.LOST, "lost"), damped=True, pause_seconds=4)
     assert (m.record().state, m.record().version) == (SessionState.FLAPPING, 0)
-    with pytest.raises(WrongTransitionError, match=r"FLAPPING is followed by READY \(valid: CONNECTING\)"):
+    with pytest.raises(
+        WrongTransitionError, match=r"FLAPPING is followed by READY \(valid: CONNECTING, CONTENDED\)"
+    ):
         m.ready()
 
 

@@ -88,7 +88,9 @@ class Status:
 
         async def run() -> None:
             feed = await open_feed(self.where)
-            await feed.claim()
+            await feed.serve("hv1")
+            for name in ("vm1", "vm2"):
+                await feed.claim(name, nobody)
             try:
                 await work(feed)
                 await asyncio.to_thread(check)
@@ -102,6 +104,10 @@ class Status:
 def status(where: str, short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Status:
     monkeypatch.delenv("HVCHANNEL_CONTROL", raising=False)
     return Status(where, short_dir)
+
+
+async def nobody(host: str) -> None:
+    raise AssertionError(f"{host} holds the VIF")
 
 
 async def two_vms(feed: Feed) -> None:
@@ -126,9 +132,10 @@ def test_all_is_well(status: Status, control: Control) -> None:
         assert "2 of 2" in shown.stdout
         assert "REFUSED" in shown.stdout and "connection refused" in shown.stdout, "the last error stays"
         told = status.json()
-        assert (told["well"], told["served"], told["missing"]) == (True, True, [])
+        assert (told["well"], told["missing"]) == (True, [])
         assert told["switch"]["leases_used"] == 2
         vm1 = told["vifs"][0]
+        assert (vm1["host"], vm1["served"], vm1["contenders"]) == ("hv1", True, [])
         assert (vm1["documents"], vm1["acknowledged"], vm1["pending"], vm1["lag_seconds"]) == (2, 2, [], 0)
         assert vm1["session"]["last_error"]["code"] == "REFUSED"
         assert (vm1["session"]["attempts"], vm1["session"]["sessions"]) == (3, 1)
@@ -138,9 +145,9 @@ def test_all_is_well(status: Status, control: Control) -> None:
         assert (nobody.exit_code, nobody.stderr.count("\n")) == (1, 1)
 
     status.served(two_vms, check)
-    assert "hostd is not running" in status().stdout
+    assert "hostd of hv1 is not running" in status().stdout
     told = status.json()
-    assert told["served"] is False and {row["state"] for row in told["vifs"]} == {"UNKNOWN"}
+    assert {(row["state"], row["served"]) for row in told["vifs"]} == {("UNKNOWN", False)}
     assert status().exit_code == 1
 
 

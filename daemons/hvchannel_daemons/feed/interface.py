@@ -8,15 +8,17 @@ An implementation keeps these promises (tests/daemons/test_feed.py runs the same
   * of one key the newest revision is wanted; the HISTORY_REVISIONS newest are remembered, with their
     contents where those are of one piece;
   * a document is seen whole or not at all;
-  * `position` orders all changes of documents of the feed; `documents(after=)` and `changes(after=)` miss
-    none;
+  * `position` orders all changes of a VIF's documents; `documents(after=)` misses none, and a VIF's `Claim` is
+    told of each;
+  * a VIF is held by one hypervisor at a time, and what it was told before is there for the next;
   * a report is stored once however often it is added, and reports of a VIF keep the order in which they
     were added.
 """
 
+import asyncio
 import enum
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from hvchannel_daemons.reasons import Reason
@@ -33,7 +35,7 @@ class FeedAwayError(FeedError):
 
 
 class FeedClaimedError(FeedError):
-    """Another hostd serves this feed."""
+    """Another hostd serves this feed for the same hypervisor; a feed in a file, for any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Document:
     sha256: bytes  # empty in a tombstone
     size: int  # bytes
     deleted: bool
-    position: int  # in the order of all changes of the feed
+    position: int  # in the order of all changes of the VIF's documents
     put_unix_ns: int
     content: int | str | None  # the implementation's handle for `piece`; None in a tombstone
 
@@ -120,8 +122,11 @@ class SessionState(enum.StrEnum):
     READY        the guest has acknowledged all that was wanted when the session began; changes follow at once
     BACKOFF      the last attempt failed, or the session ended, for `reason`; attempts go on, about a second apart
     FLAPPING     sessions keep opening and closing, the last for `reason`; the next attempt waits longer
+    CONTENDED    announced here too, but another hypervisor, which `reason` names, holds the VIF; it is taken over
+                 as soon as that one lets it go or is gone
     """
 
+    CONTENDED = "CONTENDED"
     CONNECTING = "CONNECTING"
     NEGOTIATING = "NEGOTIATING"
     SYNCING = "SYNCING"
@@ -150,11 +155,27 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """Documents of these VIFs changed, up to and including `position`."""
+class Owner:
+    """The hypervisor that holds a VIF."""
 
-    position: int
-    vifs: frozenset[str]
+    host: str
+    alive: bool  # its hostd answers now; when not, what it wrote of its sessions is history
+
+
+@dataclass(eq=False, slots=True)
+class Claim:
+    """A VIF that this hostd holds: until it releases it, or another hypervisor has taken it."""
+
+    vif: str
+    changed: asyncio.Event = field(
+        default_factory=asyncio.Event
+    )  # documents changed; whoever reads them clears it
+    taken: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """Resolves to the name of the hypervisor that has taken the VIF."""
+
+
+Contended = Callable[[str], Awaitable[None]]
+"""Told which hypervisor holds the VIF that is waited for."""
 
 
 class Feed(Protocol):
@@ -199,21 +220,39 @@ class Feed(Protocol):
     async def last_reports(self) -> dict[str, StoredReport]:
         """The newest report of each VIF that has one; `data` is left empty."""
 
-    async def sessions(self) -> dict[str, Session]: ...
+    async def sessions(self) -> dict[str, Session]:
+        """Of each VIF the session at the hypervisor that holds it."""
+
+    async def contenders(self) -> dict[str, list[Session]]:
+        """Of each VIF the sessions at other hypervisors where it is announced too."""
 
     async def vifs(self) -> list[str]:
         """Every VIF the feed knows: with a document, a report or a session."""
 
-    async def served(self) -> bool:
-        """Whether a hostd serves the feed now; when not, its sessions are history."""
+    async def owners(self) -> dict[str, Owner]:
+        """Who holds each VIF that somebody holds."""
+
+    async def owner(self, vif: str) -> Owner | None: ...
 
     # hostd's side
 
-    async def claim(self) -> None:
-        """Makes this process the one that serves the feed until it closes it or dies. From then on a feed that
-        is away is waited for rather than an error: documents that are known are handed out, acks and sessions
-        written when it is back; the methods that need it meanwhile return later.
+    async def serve(self, host: str) -> set[str]:
+        """Makes this process the hostd of hypervisor `host`, until it closes the feed or dies; the VIFs that an
+        earlier one held and never released, whose sessions are dropped. From then on a feed that is away is waited
+        for rather than an error: documents of VIFs that are held are handed out, acks and sessions written when it
+        is back; the methods that need it meanwhile return later.
         Raises FeedClaimedError."""
+
+    async def failed(self) -> None:
+        """Waits until the feed can be served no longer, and raises why: FeedError."""
+
+    async def claim(self, vif: str, contended: Contended) -> Claim:
+        """Returns when this hostd holds the VIF, which `serve` must have preceded. While another hypervisor does,
+        `contended` is told, perhaps more than once, and the VIF is waited for. May be cancelled; `release` then
+        takes back whatever came of it."""
+
+    async def release(self, vif: str) -> None:
+        """The VIF is detached here: others may have it, and its session is dropped."""
 
     async def documents(self, vif: str, *, after: int, limit: int) -> list[Document]:
         """Documents and tombstones with a position greater than `after`, in that order."""
@@ -226,12 +265,8 @@ class Feed(Protocol):
         """Contents of documents of one piece or none; None where newer revisions have replaced one and it is
         kept no longer."""
 
-    def changes(self, *, after: int) -> AsyncIterator[Changes]:
-        """Yields whenever documents have changed beyond `after`, for ever. What happens between two turns
-        of the caller comes in one."""
-
-    async def position(self) -> int:
-        """Of the newest change; 0 when there was none yet."""
+    async def position(self, vif: str) -> int:
+        """Of the VIF's newest change; 0 when there was none yet."""
 
     async def record_inventory(self, vif: str, held: Mapping[str, int]) -> None:
         """The guest's own word on what it holds: replaces all acknowledged revisions of the VIF."""
@@ -244,6 +279,6 @@ class Feed(Protocol):
     async def set_session(self, session: Session) -> None: ...
 
     async def drop_session(self, vif: str) -> None:
-        """The VIF is detached."""
+        """Nothing is to be said of it at this hypervisor any more."""
 
     async def close(self) -> None: ...

@@ -22,11 +22,13 @@ from hvchannel_daemons.feed import sqlite_statements as statements
 from hvchannel_daemons.feed import sqlite_tables as tables
 from hvchannel_daemons.feed.interface import (
     Ack,
-    Changes,
+    Claim,
+    Contended,
     Delivery,
     Document,
     FeedClaimedError,
     FeedError,
+    Owner,
     Report,
     Session,
     StoredReport,
@@ -49,7 +51,10 @@ class SqliteFeed:
         self._database = database
         self._origin = origin
         self._commits = CommitWatch(database, poll_seconds=POLL_SECONDS)
-        self._claim: int | None = None
+        self._lock: int | None = None
+        self._host = ""
+        self._claims: dict[str, Claim] = {}
+        self._telling: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(cls, where: str | Path, *, create: bool = True) -> "SqliteFeed":
@@ -169,17 +174,50 @@ class SqliteFeed:
                    ORDER BY vif"""
         return await self._read(lambda c: [row[0] for row in c.execute(query)])
 
-    async def served(self) -> bool:
-        return self._claim is not None or await asyncio.to_thread(self._claimed_elsewhere)
+    async def contenders(self) -> dict[str, list[Session]]:
+        """None: a file is one hypervisor's."""
+        return {}
 
-    async def claim(self) -> None:
+    async def owners(self) -> dict[str, Owner]:
+        alive = await self._served()
+        rows = await self._read(lambda c: c.execute("SELECT vif, host FROM owners").fetchall())
+        return {row["vif"]: Owner(row["host"], alive) for row in rows}
+
+    async def owner(self, vif: str) -> Owner | None:
+        return (await self.owners()).get(vif)
+
+    async def serve(self, host: str) -> set[str]:
+        limits.check_host(host)
         descriptor = os.open(self._lock_path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(descriptor)
             raise FeedClaimedError(f"feed {self._path}: another hostd serves it") from error
-        self._claim = descriptor
+        self._lock, self._host = descriptor, host
+
+        def work(c: sqlite3.Connection) -> int:
+            c.execute("DELETE FROM sessions")
+            c.execute("DELETE FROM owners")
+            return int(c.execute("SELECT position FROM feed").fetchone()[0])
+
+        self._telling = asyncio.create_task(self._tell(await self._write(work)))
+        return set()
+
+    async def failed(self) -> None:
+        assert self._telling is not None, "serve first"
+        await asyncio.shield(self._telling)
+
+    async def claim(self, vif: str, contended: Contended) -> Claim:
+        limits.check_vif(vif)
+        claim = self._claims[vif] = Claim(vif)
+        await self._write(lambda c: c.execute("REPLACE INTO owners VALUES (?, ?)", (vif, self._host)))
+        return claim
+
+    async def release(self, vif: str) -> None:
+        self._claims.pop(vif, None)
+        await self._write(lambda c: c.execute("DELETE FROM owners WHERE vif = ?", (vif,)))
+        await self.drop_session(vif)
 
     async def documents(self, vif: str, *, after: int, limit: int) -> list[Document]:
         query = "SELECT * FROM documents WHERE vif = ? AND position > ? ORDER BY position LIMIT ?"
@@ -199,22 +237,9 @@ class SqliteFeed:
 
         return await self._read(work)
 
-    async def changes(self, *, after: int) -> AsyncIterator[Changes]:
-        def work(c: sqlite3.Connection) -> Changes:
-            rows = c.execute(
-                "SELECT vif, max(position) FROM documents WHERE position > ? GROUP BY vif", (after,)
-            )
-            found = {row[0]: row[1] for row in rows}
-            return Changes(max(found.values(), default=after), frozenset(found))
-
-        async for _ in self._turns():
-            changes = await self._read(work)
-            if changes.vifs:
-                after = changes.position
-                yield changes
-
-    async def position(self) -> int:
-        return await self._read(lambda c: int(c.execute("SELECT position FROM feed").fetchone()[0]))
+    async def position(self, vif: str) -> int:
+        query = "SELECT coalesce(max(position), 0) FROM documents WHERE vif = ?"
+        return await self._read(lambda c: int(c.execute(query, (vif,)).fetchone()[0]))
 
     async def record_inventory(self, vif: str, held: Mapping[str, int]) -> None:
         def work(c: sqlite3.Connection) -> None:
@@ -253,17 +278,36 @@ class SqliteFeed:
         await self._write(lambda c: c.execute("DELETE FROM sessions WHERE vif = ?", (vif,)))
 
     async def close(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.gather(self._telling, return_exceptions=True)
         await self._commits.close()
         await asyncio.to_thread(self._database.close)
-        if self._claim is not None:
-            os.close(self._claim)
-            self._claim = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     @property
     def _lock_path(self) -> Path:
         return self._path.with_name(self._path.name + ".hostd")
 
-    def _claimed_elsewhere(self) -> bool:
+    async def _served(self) -> bool:
+        return self._lock is not None or await asyncio.to_thread(self._served_elsewhere)
+
+    async def _tell(self, after: int) -> None:
+        """Tells claims of changes beyond the position. Raises FeedError."""
+
+        def work(c: sqlite3.Connection) -> dict[str, int]:
+            query = "SELECT vif, max(position) FROM documents WHERE position > ? GROUP BY vif"
+            return {row[0]: row[1] for row in c.execute(query, (after,))}
+
+        async for _ in self._turns():
+            changed = await self._read(work)
+            after = max(changed.values(), default=after)
+            for vif in changed.keys() & self._claims.keys():
+                self._claims[vif].changed.set()
+
+    def _served_elsewhere(self) -> bool:
         try:
             descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:

@@ -8,7 +8,7 @@ from typing import Final
 
 from hvchannel_daemons import limits
 from hvchannel_daemons.feed.interface import HISTORY_REVISIONS, Ack, Report
-from hvchannel_daemons.feed.sqlite_tables import HISTORY, LATER_OF_SESSIONS
+from hvchannel_daemons.feed.sqlite_tables import HISTORY, LATER_OF_SESSIONS, OWNERS
 from hvchannel_daemons.storage import pieces
 
 REPORTS_KEPT: Final = (
@@ -22,19 +22,21 @@ def new_feed(c: sqlite3.Connection) -> None:
 
 
 def is_current(c: sqlite3.Connection) -> bool:
-    return _has_history(c) and not _lacking(c)
+    return _has(c, "history") and _has(c, "owners") and not _lacking(c)
 
 
 def bring_up_to_date(c: sqlite3.Connection) -> None:
-    """A feed made before it had a history, or sessions all they have; another process may just have done it."""
-    if not _has_history(c):
+    """A feed that an earlier release made; another process may just have done it."""
+    if not _has(c, "history"):
         c.execute(HISTORY)
+    if not _has(c, "owners"):
+        c.execute(OWNERS)
     for name, kind in _lacking(c).items():
         c.execute(f"ALTER TABLE sessions ADD COLUMN {name} {kind}")
 
 
-def _has_history(c: sqlite3.Connection) -> bool:
-    return c.execute("SELECT 1 FROM sqlite_master WHERE name = 'history'").fetchone() is not None
+def _has(c: sqlite3.Connection, table: str) -> bool:
+    return c.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone() is not None
 
 
 def _lacking(c: sqlite3.Connection) -> dict[str, str]:

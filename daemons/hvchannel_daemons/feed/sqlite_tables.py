@@ -46,9 +46,12 @@ LATER_OF_SESSIONS: Final = {
     "sessions": "INTEGER NOT NULL DEFAULT 0",
     "next_unix_ns": "INTEGER NOT NULL DEFAULT 0",
 }
+# which hypervisor holds a VIF
+OWNERS: Final = "CREATE TABLE owners (vif TEXT PRIMARY KEY, host TEXT NOT NULL)"
 
 SCHEMA: Final = f"""
 {pieces.SCHEMA}{HISTORY};
+{OWNERS};
 CREATE TABLE feed (origin TEXT NOT NULL, position INTEGER NOT NULL);
 CREATE TABLE documents (
   vif TEXT NOT NULL,

@@ -34,9 +34,11 @@ class Options:
 class Links:
     """All VIFs at once; one that is slow, dead or hostile has a task of its own and delays nobody."""
 
-    def __init__(self, feed: Feed, options: Options) -> None:
+    def __init__(self, feed: Feed, options: Options, left: set[str]) -> None:
+        """`left`: VIFs that an earlier hostd held, and never released."""
         self._feed = feed
         self._options = options
+        self._left = left
         self._links: dict[str, VifLink] = {}
 
     async def attached(self, vif: str, lip: str) -> None:
@@ -49,7 +51,7 @@ class Links:
             log.error("vif_ignored", reason=str(error))
             return
         if known is not None:
-            await self.detached(vif)
+            await known.stop(detached())
         log.info("vif_attached", vif=vif, lip=lip)
         self._links[vif] = VifLink(
             vif,
@@ -67,18 +69,14 @@ class Links:
         if link is not None:
             log.info("vif_detached", vif=vif)
             await link.stop(detached())
-            await self._feed.drop_session(vif)
+            await self._feed.release(vif)
 
     async def only(self, vifs: set[str]) -> None:
         for vif in self._links.keys() - vifs:
             await self.detached(vif)
-
-    async def follow_feed(self) -> None:
-        """Never returns."""
-        async for changes in self._feed.changes(after=await self._feed.position()):
-            for vif in changes.vifs:
-                if vif in self._links:
-                    self._links[vif].wake.set()
+        left, self._left = self._left - vifs, set()
+        for vif in left:
+            await self._feed.release(vif)
 
     async def stop(self) -> None:
         links, self._links = self._links, {}
@@ -91,18 +89,17 @@ async def run(options: Options, stop: asyncio.Event) -> None:
     """Serves until `stop` is set. A feed that is away is waited for, at the start as later.
 
     Raises ValueError for options that do not go together; FeedError; FeedClaimedError when another hostd serves the
-    feed.
+    feed for this host.
     """
-    feed = await _claimed(options, stop)
-    if feed is None:
+    served = await _served(options, stop)
+    if served is None:
         return
+    feed, left = served
     try:
-        for vif in await feed.sessions():
-            await feed.drop_session(vif)  # of a hostd that is gone
-        links = Links(feed, options)
+        links = Links(feed, options, left)
         following = [
             asyncio.create_task(attachments.follow(options.control, links)),
-            asyncio.create_task(links.follow_feed()),
+            asyncio.create_task(feed.failed()),
         ]
         stopping = asyncio.create_task(stop.wait())
         log.info("serving", host=options.host, feed=options.feed, control=str(options.control))
@@ -121,18 +118,18 @@ async def run(options: Options, stop: asyncio.Event) -> None:
         log.info("stopped")
 
 
-async def _claimed(options: Options, stop: asyncio.Event) -> Feed | None:
-    """The feed, once it can be reached and is ours; None when `stop` came first."""
+async def _served(options: Options, stop: asyncio.Event) -> tuple[Feed, set[str]] | None:
+    """The feed, once it can be reached and is ours to serve, and what `Feed.serve` gave; None when `stop` came
+    first."""
     backoff, said = Backoff(), ""
     while not stop.is_set():
         try:
             feed = await open_feed(options.feed, options.access)
             try:
-                await feed.claim()
+                return feed, await feed.serve(options.host)
             except BaseException:
                 await feed.close()
                 raise
-            return feed
         except FeedAwayError as error:
             if str(error) != said:
                 said = str(error)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One VIF: dials, runs a session, and when that ends for whatever reason, tries again;
+"""One VIF: claims it, dials, runs a session, and when that ends for whatever reason, tries again;
 its state is in the feed."""
 
 import asyncio
@@ -14,8 +14,8 @@ import structlog
 from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.channel import channel_pb2_grpc, transport
 from hvchannel_daemons.channel.closing import SessionOver
-from hvchannel_daemons.feed import Feed, FeedError, Session, SessionState
-from hvchannel_daemons.hostd.backoff import Damper, Pause, pace
+from hvchannel_daemons.feed import Claim, Feed, FeedError, Session, SessionState
+from hvchannel_daemons.hostd.backoff import Backoff, Damper, Pause, pace
 from hvchannel_daemons.hostd.endings import ending
 from hvchannel_daemons.hostd.route import check_source
 from hvchannel_daemons.hostd.session import HostSession, Peer, Settings
@@ -29,8 +29,6 @@ _STOP_SECONDS: Final = 3.0
 
 
 class VifLink:
-    """`wake` tells it that documents of the VIF changed."""
-
     def __init__(
         self,
         vif: str,
@@ -46,7 +44,6 @@ class VifLink:
         """Starts at once. `host`: this hypervisor's name. `source`: the hypervisor's address on the channel,
         if the route shall be checked. `vifs` tells how many VIFs this hypervisor has."""
         self.lip = lip
-        self.wake = asyncio.Event()
         self._vif = vif
         self._port = port
         self._address = f"[{lip}]:{port}" if ":" in lip else f"{lip}:{port}"
@@ -73,17 +70,47 @@ class VifLink:
             await self._task
 
     async def _run(self) -> None:
-        await self._wait(self._damper.first())
+        backoff = Backoff()
+        await self._wait(self._stop, self._damper.first())
         while not self._stop.done():
+            try:
+                claim = await self._claimed()
+            except FeedError as error:
+                self._log.error("feed_failed", error=str(error))
+                await asyncio.wait((self._stop,), timeout=backoff.pause())
+                continue
+            if claim is not None:
+                await self._serve(claim)
+
+    async def _claimed(self) -> Claim | None:
+        """The VIF, once no other hypervisor holds it; None when it is to stop first. Raises FeedError."""
+        claiming = asyncio.ensure_future(self._feed.claim(self._vif, self._contended))
+        await asyncio.wait((claiming, self._stop), return_when=asyncio.FIRST_COMPLETED)
+        if not claiming.done():
+            claiming.cancel()
+            await asyncio.wait((claiming,))
+            return None
+        return claiming.result()
+
+    async def _contended(self, host: str) -> None:
+        self._machine.contended(_served_by(self._vif, host))
+        await self._show()
+
+    async def _serve(self, claim: Claim) -> None:
+        """Until it is to stop, or another hypervisor has taken the VIF."""
+        over = _first(self._stop, claim)
+        while not over.done():
             self._machine.connecting()
             await self._show()
-            ending = await self._attempt()
-            if self._stop.done():
-                return
+            ending = await self._attempt(claim, over)
+            if over.done():
+                break
             pause = self._pause()
             self._machine.ended(ending, damped=pause.damped, pause_seconds=pause.seconds)
             await self._show()
-            await self._wait(pause)
+            await self._wait(over, pause)
+        if not self._stop.done():
+            await self._contended(claim.taken.result())
 
     def _pause(self) -> Pause:
         """Until the next attempt, now that one has ended."""
@@ -91,10 +118,10 @@ class VifLink:
             return self._damper.ended(asyncio.get_running_loop().time() - self._began)
         return self._damper.failed()
 
-    async def _wait(self, pause: Pause) -> None:
-        await asyncio.wait((self._stop,), timeout=pause.seconds)
+    async def _wait(self, over: asyncio.Future[SessionOver], pause: Pause) -> None:
+        await asyncio.wait((over,), timeout=pause.seconds)
 
-    async def _attempt(self) -> Ending:
+    async def _attempt(self, claim: Claim, over: asyncio.Future[SessionOver]) -> Ending:
         """Dials and runs one session; returns why it ended."""
         try:
             if self._source is not None:
@@ -102,7 +129,7 @@ class VifLink:
             family = "ipv6" if ":" in self.lip else "ipv4"
             target = f"{family}:{self._address}"
             async with grpc.aio.insecure_channel(target, options=transport.CLIENT) as channel:
-                await self._converse(channel)
+                await self._converse(channel, claim, over)
         except Exception as error:  # one VIF's trouble must not end hostd, nor go unseen
             ended = ending(error, self._address)
             if ended.code is Reason.INTERNAL:
@@ -112,18 +139,20 @@ class VifLink:
             return ended
         raise AssertionError("a session ends by raising")
 
-    async def _converse(self, channel: grpc.aio.Channel) -> None:
+    async def _converse(
+        self, channel: grpc.aio.Channel, claim: Claim, over: asyncio.Future[SessionOver]
+    ) -> None:
         call = channel_pb2_grpc.ChannelStub(channel).Session()
         try:
             connecting = asyncio.ensure_future(call.wait_for_connection())
             await asyncio.wait(
-                (connecting, self._stop),
+                (connecting, over),
                 timeout=self._settings.connect_seconds,
                 return_when=asyncio.FIRST_COMPLETED,
             )
-            if self._stop.done():
+            if over.done():
                 connecting.cancel()
-                raise self._stop.result()
+                raise over.result()
             if not connecting.done():
                 connecting.cancel()
                 seconds = self._settings.connect_seconds
@@ -132,9 +161,7 @@ class VifLink:
             self._machine.negotiating()
             await self._show()
             settings = self._settings.for_vifs(self._vifs())
-            await HostSession(
-                call, self._feed, self._vif, settings, self._observe, self.wake, self._stop
-            ).run()
+            await HostSession(call, self._feed, self._vif, settings, self._observe, claim.changed, over).run()
         finally:
             call.cancel()
 
@@ -164,6 +191,27 @@ class VifLink:
         except FeedError as error:
             self._shown = None
             self._log.error("feed_failed", error=str(error))
+
+
+def _served_by(vif: str, host: str) -> str:
+    return f"{vif} is served by hypervisor {host}"
+
+
+def _first(stop: asyncio.Future[SessionOver], claim: Claim) -> asyncio.Future[SessionOver]:
+    """Why the sessions of a claim are over: resolves to whichever comes first."""
+    over: asyncio.Future[SessionOver] = asyncio.get_running_loop().create_future()
+
+    def stopped(done: asyncio.Future[SessionOver]) -> None:
+        if not over.done():
+            over.set_result(done.result())
+
+    def taken(done: asyncio.Future[str]) -> None:
+        if not over.done() and not done.cancelled():
+            over.set_result(SessionOver(pb.Closing.DETACHED, _served_by(claim.vif, done.result())))
+
+    stop.add_done_callback(stopped)
+    claim.taken.add_done_callback(taken)
+    return over
 
 
 def detached() -> SessionOver:

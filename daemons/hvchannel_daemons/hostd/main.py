@@ -73,7 +73,6 @@ def hostd(
     session up, sends what the guest lacks, and records acks, reports and the session's state in the feed.
     """
     try:
-        logs.set_up(log_level, log_json)
         if source is not None:
             ipaddress.ip_address(source)
         settings = Settings(heartbeat_seconds=_heartbeat(heartbeat))
@@ -81,6 +80,7 @@ def hostd(
         if not at.where:
             raise ValueError(f"which feed? give --feed ({FORMS}) or set HVCHANNEL_FEED")
         at.access.check(parse(at.where))
+        logs.set_up(log_level, log_json)
     except ValueError as error:
         typer.echo(f"hostd: {error}", err=True)
         raise typer.Exit(2) from error

@@ -100,7 +100,7 @@ class HostSession:
             raise SessionOver(
                 pb.Closing.SILENT, f"no Welcome and Inventory within {_NEGOTIATE_SECONDS:g} s"
             ) from error
-        backlog_until = await self._feed.position()
+        backlog_until = await self._feed.position(self._vif)
         await self._feed.record_inventory(self._vif, held)
         outbox = Outbox(self._wake, held, backlog_until)
         del held
@@ -159,7 +159,7 @@ class HostSession:
     async def _send_documents(self, outbox: Outbox, peer: Peer) -> None:
         while True:
             self._wake.clear()
-            now = await self._feed.position()
+            now = await self._feed.position(self._vif)
             while batch := await self._feed.documents(self._vif, after=outbox.position, limit=_BATCH):
                 for group in together([document for document in batch if outbox.wanted(document)]):
                     await self._send_group(outbox, group)

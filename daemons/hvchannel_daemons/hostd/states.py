@@ -12,7 +12,7 @@ from typing import Final
 from hvchannel_daemons.feed import Session, SessionState
 from hvchannel_daemons.reasons import Reason
 
-_ENDED: Final = frozenset({SessionState.BACKOFF, SessionState.FLAPPING})
+_ENDED: Final = frozenset({SessionState.BACKOFF, SessionState.FLAPPING, SessionState.CONTENDED})
 
 NEXT: Final = MappingProxyType(
     {
@@ -20,11 +20,12 @@ NEXT: Final = MappingProxyType(
         SessionState.NEGOTIATING: frozenset({SessionState.SYNCING}) | _ENDED,
         SessionState.SYNCING: frozenset({SessionState.READY}) | _ENDED,
         SessionState.READY: _ENDED,
-        SessionState.BACKOFF: frozenset({SessionState.CONNECTING}),
-        SessionState.FLAPPING: frozenset({SessionState.CONNECTING}),
+        SessionState.BACKOFF: frozenset({SessionState.CONNECTING, SessionState.CONTENDED}),
+        SessionState.FLAPPING: frozenset({SessionState.CONNECTING, SessionState.CONTENDED}),
+        SessionState.CONTENDED: frozenset({SessionState.CONNECTING, SessionState.CONTENDED}),
     }
 )
-"""The states that may follow each; the first is CONNECTING, and any may be the last (the VIF is detached)."""
+"""The states that may follow each; the first is CONNECTING or CONTENDED, any may be the last (the VIF is detached)."""
 
 
 class WrongTransitionError(AssertionError):
@@ -94,6 +95,10 @@ class Machine:
             error_unix_ns=now,
             next_unix_ns=now + int(pause_seconds * 1e9),
         )
+
+    def contended(self, line: str) -> None:
+        """Another hypervisor holds the VIF: there is no attempt until it lets it go."""
+        self._to(SessionState.CONTENDED, code=Reason.CONTENDED, reason=line)
 
     def _to(self, state: SessionState, *, version: int = 0, agent: str = "", **changes: object) -> None:
         if state not in NEXT[self.state]:

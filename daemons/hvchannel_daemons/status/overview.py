@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from hvchannel_control.api import control_pb2 as pb
 
-from hvchannel_daemons.feed import Delivery, Feed, FeedError, Session, SessionState, StoredReport
+from hvchannel_daemons.feed import Delivery, Feed, FeedError, Owner, Session, SessionState, StoredReport
 from hvchannel_daemons.status.controller import Attached, Controller, ControllerAwayError
 
 _FEED_SECONDS: Final = 10.0
@@ -28,6 +28,17 @@ class Row:
     attached: pb.Vif | None
     deliveries: tuple[Delivery, ...]
     last_report: StoredReport | None = None
+    owner: Owner | None = None  # the hypervisor that holds it
+    contenders: tuple[str, ...] = ()  # other hypervisors where it is attached too
+
+    @property
+    def served(self) -> bool:
+        """Whether a hostd that runs holds it: else what its session says is history."""
+        return self.owner is not None and self.owner.alive
+
+    @property
+    def host(self) -> str:
+        return self.owner.host if self.owner else ""
 
     @property
     def wanted(self) -> int:
@@ -64,15 +75,18 @@ class Overview:
     """All VIFs, by name. `missing`: one line for each source that did not answer."""
 
     rows: tuple[Row, ...]
-    served: bool | None = None  # whether a hostd serves the feed; None: the feed did not answer
+    feed_answers: bool = True
     switch: pb.Status | None = None  # None: the controller did not answer
     missing: tuple[str, ...] = ()
 
     def state(self, row: Row) -> str:
-        """Of the row's session; what a hostd wrote that is gone is not the state now."""
-        if not self.served:
+        """Of the row's session. Beside a SessionState: UNKNOWN, the feed does not answer, or the hostd that holds
+        the VIF does not run; UNSERVED, the VIF is attached here and no hostd holds it; DETACHED."""
+        if not self.feed_answers or (row.owner is not None and not row.owner.alive):
             return "UNKNOWN"
-        return row.session.state.value if row.session else "DETACHED"
+        if row.session is not None:
+            return row.session.state.value
+        return "UNSERVED" if row.attached is not None else "DETACHED"
 
     @property
     def well(self) -> bool:
@@ -86,7 +100,9 @@ class _FromFeed:
     sessions: dict[str, Session] = field(default_factory=dict)
     deliveries: dict[str, tuple[Delivery, ...]] = field(default_factory=dict)
     reports: dict[str, StoredReport] = field(default_factory=dict)
-    served: bool | None = None
+    owners: dict[str, Owner] = field(default_factory=dict)
+    contenders: dict[str, list[Session]] = field(default_factory=dict)
+    answers: bool = False
 
 
 Open = Callable[[], Awaitable[Feed]]
@@ -113,12 +129,14 @@ async def look(
             attached.vifs.get(name) if attached else None,
             from_feed.deliveries.get(name, ()),
             from_feed.reports.get(name),
+            from_feed.owners.get(name),
+            tuple(sorted(session.host for session in from_feed.contenders.get(name, ()))),
         )
         for name in sorted(names)
     ]
     if host is not None:
-        rows = [row for row in rows if row.session is not None and row.session.host == host]
-    return Overview(tuple(rows), from_feed.served, attached.status if attached else None, tuple(missing))
+        rows = [row for row in rows if row.host == host]
+    return Overview(tuple(rows), from_feed.answers, attached.status if attached else None, tuple(missing))
 
 
 async def _feed(open_feed: Open, vif: str | None, missing: list[str]) -> _FromFeed:
@@ -151,7 +169,9 @@ async def _ask(feed: Feed, vif: str | None) -> _FromFeed:
         await feed.sessions(),
         dict(zip(names, found, strict=True)),
         await feed.last_reports(),
-        await feed.served(),
+        await feed.owners(),
+        await feed.contenders(),
+        answers=True,
     )
 
 

@@ -45,8 +45,8 @@ def table(overview: Overview) -> RenderableType:
     for row in overview.rows:
         shown.add_row(*_cells(overview, row))
     below = [Text(f"not known: {line}", style=_BAD) for line in overview.missing]
-    if overview.served is False:
-        below.append(Text("hostd is not running", style=_BAD))
+    gone = sorted({row.host for row in overview.rows if row.owner and not row.owner.alive})
+    below += [Text(f"hostd of {host} is not running", style=_BAD) for host in gone]
     return Group(shown, *below)
 
 
@@ -54,16 +54,21 @@ def _cells(overview: Overview, row: Row) -> list[str | Text]:
     session, link, switch = row.session, link_word(row.attached), switch_word(overview, row)
     return [
         row.vif,
-        (session.host if session else "") or "-",
+        _host(row),
         _coloured(link, "up"),
         _coloured(switch, "in sync"),
         (row.attached.lip if row.attached else "") or "-",
         _session(overview, row),
-        ago(session.since_unix_ns) if session and overview.served else "",
+        ago(session.since_unix_ns) if session and row.served else "",
         _documents(row),
         f"{row.lag_seconds:.0f} s" if row.pending else "",
         _last_error(row),
     ]
+
+
+def _host(row: Row) -> str:
+    also = f" (also at {', '.join(row.contenders)})" if row.contenders else ""
+    return f"{row.host}{also}" or "-"
 
 
 def _coloured(word: str, good: str) -> Text:
@@ -74,8 +79,8 @@ def _session(overview: Overview, row: Row) -> Text:
     state, session = overview.state(row), row.session
     if state == SessionState.READY:
         return Text(state, style=_GOOD)
-    if session is None or not overview.served:
-        return Text(state)
+    if session is None or not row.served:
+        return Text(state, style="" if state == "DETACHED" else _BAD)
     wait = max(0, session.next_unix_ns / 1e9 - time.time()) if state == SessionState.FLAPPING else 0
     rest = f", next attempt in {wait:.0f} s" if wait else ""
     return Text(f"{state} {session.code}".rstrip() + rest, style=_BAD if session.code else "")
@@ -97,7 +102,6 @@ def as_json(overview: Overview) -> dict[str, Any]:
     status = overview.switch
     return {
         "well": overview.well,
-        "served": overview.served,
         "missing": list(overview.missing),
         "switch": None
         if status is None
@@ -116,7 +120,9 @@ def _row_object(overview: Overview, row: Row) -> dict[str, Any]:
     attached = row.attached
     return {
         "vif": row.vif,
-        "host": row.session.host if row.session else "",
+        "host": row.host,
+        "served": row.served,
+        "contenders": list(row.contenders),
         "link": link_word(attached),
         "interface": attached.link.interface if attached else "",
         "switch": switch_word(overview, row),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`Feed` on NATS JetStream. Whoever puts and asks speaks to the server each time; hostd, from `claim` on, answers from
-its mirror."""
+"""`Feed` on NATS JetStream. Whoever puts and asks speaks to the server each time; of the VIFs that it holds, hostd
+answers from its mirror."""
 
 import asyncio
 import contextlib
@@ -8,22 +8,26 @@ import hashlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Final
 
 from hvchannel_daemons import limits
 from hvchannel_daemons.feed.interface import (
     Ack,
-    Changes,
+    Claim,
+    Contended,
     Delivery,
     Document,
+    Owner,
     Report,
     Session,
+    SessionState,
     StoredReport,
 )
 from hvchannel_daemons.feed.jetstream import records
 from hvchannel_daemons.feed.jetstream.behind import Behind, Message
-from hvchannel_daemons.feed.jetstream.claim import Claim
+from hvchannel_daemons.feed.jetstream.claims import Claims
 from hvchannel_daemons.feed.jetstream.contents import Contents
-from hvchannel_daemons.feed.jetstream.layout import Layout, ensure, last
+from hvchannel_daemons.feed.jetstream.layout import Layout, decoded, ensure, last
 from hvchannel_daemons.feed.jetstream.link import Link, WrongSequenceError
 from hvchannel_daemons.feed.jetstream.mirror import Mirror, names
 from hvchannel_daemons.feed.jetstream.reader import everything
@@ -32,6 +36,9 @@ from hvchannel_daemons.feed.jetstream.reports import Reports
 from hvchannel_daemons.feed.jetstream.watching import Watching
 from hvchannel_daemons.feed.location import Access, NatsUrl
 from hvchannel_daemons.storage.pieces import ContentGone
+
+_RELEASE_SECONDS: Final = 0.2  # between looks at whether the server is there
+_DROPPED: Final[Message] = (b"", {records.OPERATION: "DEL"})
 
 
 class NatsFeed:
@@ -43,11 +50,12 @@ class NatsFeed:
         self._layout = layout
         self._origin = origin
         self._contents = Contents(link, layout)
-        self._behind = Behind(link)
+        self._claims = Claims(link, layout)
+        self._behind = Behind(link, layout, self._claims)
         self._reports = Reports(link, layout, self._contents)
-        self._claim = Claim(link, layout)
         self._watching = Watching(link, layout)
-        self._mirror: Mirror | None = None
+        self._mirror = Mirror(link, layout, self._contents, self._claims, origin)
+        self._releasing: dict[str, asyncio.Task[None]] = {}
         self._putting: dict[tuple[str, str], asyncio.Lock] = {}
 
     @classmethod
@@ -102,9 +110,9 @@ class NatsFeed:
         return await self._replace(vif, key, message)
 
     async def delivery(self, vif: str, key: str) -> Delivery | None:
-        if self._mirror is not None:
-            document = self._mirror.documents(vif).get(key)
-            return _delivery(document, self._mirror.known(vif, key)) if document else None
+        if (held := self._mirror.of(vif)) is not None:
+            document = held.documents.get(key)
+            return _delivery(document, held.acks.get(key, Known())) if document else None
         found, ack = await self._newest(vif, key)
         return _delivery(found[1].document, ack) if found and found[1] else None
 
@@ -150,24 +158,83 @@ class NatsFeed:
         return await self._reports.last()
 
     async def sessions(self) -> dict[str, Session]:
-        found = await everything(self._link, self._layout.state, self._layout.sessions, after=None)
-        sessions = [records.decode_session(stored) for stored in found]
-        return {session.vif: session for session in sessions if session is not None}
+        hosts, sessions = await asyncio.gather(self._claims.hosts(), self._sessions())
+        found: dict[str, Session] = {}
+        for session in sorted(sessions, key=lambda session: session.since_unix_ns):
+            if hosts.get(session.vif, session.host) == session.host:
+                found[session.vif] = session
+        return found
+
+    async def contenders(self) -> dict[str, list[Session]]:
+        found: dict[str, list[Session]] = {}
+        for session in await self._sessions():
+            if session.state is SessionState.CONTENDED:
+                found.setdefault(session.vif, []).append(session)
+        return found
 
     async def vifs(self) -> list[str]:
         pattern = self._layout.documents_of(None)
         info = await self._link.call(lambda: self._link.js.stream_info(self._layout.documents, pattern))
         documents = {names(subject)[0] for subject in info.state.subjects or {}}
-        return sorted(documents | set(await self._reports.vifs()) | (await self.sessions()).keys())
+        sessions = {session.vif for session in await self._sessions()}
+        return sorted(documents | set(await self._reports.vifs()) | sessions)
 
-    async def served(self) -> bool:
-        return await self._claim.served()
+    async def owners(self) -> dict[str, Owner]:
+        return await self._claims.owners()
 
-    async def claim(self) -> None:
-        await self._claim.make()
-        self._mirror = Mirror(self._link, self._layout, self._contents, self._claim, self._origin)
+    async def owner(self, vif: str) -> Owner | None:
+        return await self._claims.owner(vif)
+
+    async def serve(self, host: str) -> set[str]:
+        limits.check_host(host)
+        await self._claims.start(host)
         self._link.patient = True
         await self._mirror.start()
+        subjects = self._layout.sessions_of(host)
+        before = await everything(self._link, self._layout.state, subjects, after=None)
+        await self._behind.put({stored.subject: _DROPPED for stored in before if stored.data})
+        return {decoded(stored.subject.rpartition(".")[2]) for stored in before}
+
+    async def failed(self) -> None:
+        failures = [asyncio.ensure_future(part.failed()) for part in (self._claims, self._mirror)]
+        try:
+            await asyncio.wait(failures, return_when=asyncio.FIRST_COMPLETED)
+            for failure in failures:
+                if failure.done():
+                    failure.result()
+        finally:
+            for failure in failures:
+                failure.cancel()
+
+    async def claim(self, vif: str, contended: Contended) -> Claim:
+        limits.check_vif(vif)
+        if (releasing := self._releasing.pop(vif, None)) is not None:
+            releasing.cancel()
+            await asyncio.gather(releasing, return_exceptions=True)
+        await self._forget(vif)
+        claim = await self._claims.make(vif, contended)
+        self._behind.expect(vif, await self._mirror.add(claim))
+        return claim
+
+    async def release(self, vif: str) -> None:
+        if (releasing := self._releasing.pop(vif, None)) is not None:
+            releasing.cancel()
+        releasing = self._releasing[vif] = asyncio.create_task(self._release(vif))
+        while not releasing.done() and self._link.up.is_set():
+            await asyncio.wait((releasing,), timeout=_RELEASE_SECONDS)
+        if releasing.done():
+            if self._releasing.get(vif) is releasing:
+                del self._releasing[vif]
+            if not releasing.cancelled():
+                releasing.result()
+
+    async def _release(self, vif: str) -> None:
+        session = self._layout.session(self._claims.host, vif)
+        await self._forget(vif)
+        await self._claims.release(vif)
+        await self._behind.put({session: _DROPPED})
+        # and no trace of it is left here: what there is of this host when its hostd starts is what it never released
+        await self._link.call(lambda: self._link.js.purge_stream(self._layout.state, subject=session))
 
     async def documents(self, vif: str, *, after: int, limit: int) -> list[Document]:
         found, _ = await self._of(vif, acks=False)
@@ -188,17 +255,15 @@ class NatsFeed:
 
         return list(await asyncio.gather(*(content(document) for document in documents)))
 
-    async def changes(self, *, after: int) -> AsyncIterator[Changes]:
-        if self._mirror is not None:
-            async for changes in self._mirror.changes(after):
-                yield changes
-        async for position, vifs in self._watching.vifs(after):
-            yield Changes(position, vifs)
+    async def _forget(self, vif: str) -> None:
+        await self._mirror.drop(vif)
+        self._reports.forget(vif)
+        self._behind.forget(vif)
 
-    async def position(self) -> int:
-        if self._mirror is not None:
-            return self._mirror.position
-        stored = await last(self._link, self._layout.documents, self._layout.documents_of(None))
+    async def position(self, vif: str) -> int:
+        if (held := self._mirror.of(vif)) is not None:
+            return held.position
+        stored = await last(self._link, self._layout.documents, self._layout.documents_of(vif))
         return stored.sequence if stored else 0
 
     async def record_inventory(self, vif: str, held: Mapping[str, int]) -> None:
@@ -220,16 +285,19 @@ class NatsFeed:
         return await self._reports.add(vif, reports)
 
     async def set_session(self, session: Session) -> None:
-        await self._behind.put({self._layout.session(session.vif): (records.encode_session(session), None)})
+        subject = self._layout.session(session.host, session.vif)
+        await self._behind.put({subject: (records.encode_session(session), None)})
 
     async def drop_session(self, vif: str) -> None:
-        await self._behind.put({self._layout.session(vif): (b"", {records.OPERATION: "DEL"})})
+        await self._behind.put({self._layout.session(self._claims.host, vif): _DROPPED})
 
     async def close(self) -> None:
         await self._watching.close()
         await self._behind.close()
-        if self._mirror is not None:
-            await self._mirror.close()
+        for releasing in self._releasing.values():
+            releasing.cancel()
+        await self._mirror.close()
+        await self._claims.close()
         await self._link.close()
 
     async def _replace(self, vif: str, key: str, message: "records.MakeMessage") -> int | None:
@@ -271,8 +339,8 @@ class NatsFeed:
 
     async def _of(self, vif: str, *, acks: bool = True) -> tuple[dict[str, Document], dict[str, Known]]:
         """The newest documents of a VIF by key, oldest change first, and the guest's last answers."""
-        if self._mirror is not None:
-            return self._mirror.documents(vif), self._mirror.acks.get(vif, {})
+        if (held := self._mirror.of(vif)) is not None:
+            return held.documents, held.acks
         documents: dict[str, Document] = {}
         for stored in await everything(
             self._link, self._layout.documents, self._layout.documents_of(vif), after=None
@@ -297,11 +365,19 @@ class NatsFeed:
             raise ValueError(f"VIF {vif} has {limits.LIVE_DOCUMENTS} documents already, which is the most")
 
     async def _record(self, vif: str, now: Mapping[str, Known]) -> None:
-        if self._mirror is not None:
-            self._mirror.acks.setdefault(vif, {}).update(now)
-        await self._behind.put(
-            {self._layout.ack(vif, key): (known.encoded(), None) for key, known in now.items()}
-        )
+        held = self._mirror.of(vif)
+        if held is not None:
+            held.acks.update(now)
+        messages: dict[str, Message] = {
+            self._layout.ack(vif, key): (known.encoded(), None) for key, known in now.items()
+        }
+        await self._behind.put(messages, vif if held is not None else None)
+
+    async def _sessions(self) -> list[Session]:
+        """At all hypervisors."""
+        found = await everything(self._link, self._layout.state, self._layout.sessions_of(None), after=None)
+        sessions = [records.decode_session(stored) for stored in found]
+        return [session for session in sessions if session is not None]
 
 
 def _delivery(document: Document, known: Known) -> Delivery:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a feed consists of in a NATS server: two key-value buckets and two streams, by the hypervisor's name.
+"""What a feed consists of in a NATS server: two key-value buckets and two streams, by the site's name.
 
 docs/feed.md tells operators the same: whoever changes one changes the other.
 """
@@ -8,7 +8,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from nats.js.api import DiscardPolicy, StreamConfig
+from nats.js.api import DiscardPolicy, RePublish, StreamConfig
 
 from hvchannel_daemons.feed.interface import HISTORY_REVISIONS, FeedError
 from hvchannel_daemons.feed.jetstream.link import Link, MissingError
@@ -18,17 +18,17 @@ REPORTS_KEPT: Final = 10_000  # of one VIF
 
 
 def encoded(name: str) -> str:
-    """A VIF id or key as one token of a subject: our names have no '=', a token has no '.'."""
-    return name.replace(".", "=2E")
+    """A VIF id, host or key as one token of a subject: our names have no '=', a token has no '.' and is not empty."""
+    return name.replace(".", "=2E") or "="
 
 
 def decoded(token: str) -> str:
-    return token.replace("=2E", ".")
+    return token.replace("=2E", ".").strip("=")
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Names of the streams and subjects of one hypervisor's feed."""
+    """Names of the streams and subjects of one site's feed."""
 
     name: str
 
@@ -69,21 +69,30 @@ class Layout:
     def acks_of(self, vif: str | None) -> str:
         return f"$KV.{self._state}.ack.{encoded(vif) if vif else '*'}.*"
 
-    def session(self, vif: str) -> str:
-        return f"$KV.{self._state}.session.{encoded(vif)}"
+    def session(self, host: str, vif: str) -> str:
+        return f"$KV.{self._state}.session.{encoded(host)}.{encoded(vif)}"
 
-    @property
-    def sessions(self) -> str:
-        return f"$KV.{self._state}.session.*"
+    def sessions_of(self, host: str | None) -> str:
+        return f"$KV.{self._state}.session.{encoded(host) if host is not None else '*'}.*"
 
-    @property
-    def claim(self) -> str:
-        return f"$KV.{self._state}.claim"
+    def owner(self, vif: str | None) -> str:
+        """Which hypervisor holds the VIF; None: of all."""
+        return f"$KV.{self._state}.owner.{encoded(vif) if vif else '*'}"
 
-    @property
-    def claim_call(self) -> str:
-        """Not stored: the hostd that serves the feed answers here."""
-        return f"hvchannel.{self.name}.claim"
+    def host(self, host: str) -> str:
+        """Which process is the hypervisor's hostd."""
+        return f"$KV.{self._state}.host.{encoded(host)}"
+
+    def call(self, host: str) -> str:
+        """Not stored: the hypervisor's hostd answers here as long as it lives."""
+        return f"hvchannel.{self.name}.hostd.{encoded(host)}"
+
+    def news(self, vif: str) -> str:
+        """Not stored: here the server itself tells of each change of the VIF's owner and documents once it is."""
+        return f"hvchannel.{self.name}.news.{encoded(vif)}.>"
+
+    def owner_news(self, vif: str) -> str:
+        return f"hvchannel.{self.name}.news.{encoded(vif)}.owner"
 
     def piece(self, content: str, n: int) -> str:
         return f"hvchannel.{self.name}.pieces.{content}.{n}"
@@ -103,7 +112,9 @@ class Layout:
         return f"hvchannel-{self.name}-state"
 
     def configurations(self, replicas: int) -> list[StreamConfig]:
-        def bucket(name: str, about: str) -> StreamConfig:
+        top = f"hvchannel.{self.name}"
+
+        def bucket(name: str, about: str, republish: RePublish) -> StreamConfig:
             return StreamConfig(
                 name=f"KV_{name}",
                 description=about,
@@ -113,6 +124,7 @@ class Layout:
                 allow_rollup_hdrs=True,
                 deny_delete=True,
                 num_replicas=replicas,
+                republish=republish,
                 allow_direct=False,  # reads by the leader only: a follower may not know the newest yet
             )
 
@@ -127,10 +139,11 @@ class Layout:
                 allow_direct=False,
             )
 
-        top = f"hvchannel.{self.name}"
+        documents = RePublish(self.documents_of(None), f"{top}.news.$1.document.$2", headers_only=True)
+        owners = RePublish(self.owner(None), f"{top}.news.$1.owner")
         return [
-            bucket(self._documents, "hvchannel: what each VIF shall have"),
-            bucket(self._state, "hvchannel: what each VIF has, and its session"),
+            bucket(self._documents, "hvchannel: what each VIF shall have", documents),
+            bucket(self._state, "hvchannel: what each VIF has, who holds it, and its sessions", owners),
             stream(self.pieces, "hvchannel: large contents", f"{top}.pieces.>", 1, DiscardPolicy.NEW),
             stream(self.reports, "hvchannel: reports", f"{top}.reports.*", REPORTS_KEPT, DiscardPolicy.OLD),
         ]
@@ -151,6 +164,11 @@ async def ensure(link: Link, layout: Layout, *, create: bool, replicas: int | No
                 ) from None
             await link.call(lambda config=config: link.js.add_stream(config))  # type: ignore[misc]
             continue
+        if (config.republish is None) != (info.config.republish is None):
+            raise FeedError(
+                f"feed {link.url}: was made by an earlier release, and hostd would not hear of its changes "
+                "(put its documents into a feed of another name)"
+            )
         if replicas is not None and create and info.config.num_replicas != replicas:
             changed = info.config.evolve(num_replicas=replicas)
             await link.call(lambda changed=changed: link.js.update_stream(changed))  # type: ignore[misc]
@@ -182,6 +200,16 @@ async def at(link: Link, stream: str, sequence: int) -> Stored | None:
     """The message at a sequence; None when it is gone. Raises FeedError."""
     try:
         message = await link.call(lambda: link.js.get_msg(stream, seq=sequence))
+    except MissingError:
+        return None
+    return lifted(message)
+
+
+async def following(link: Link, stream: str, subject: str, after: int) -> Stored | None:
+    """The first message of a subject (which may have wildcards) after a sequence; None when there is none. Raises
+    FeedError."""
+    try:
+        message = await link.call(lambda: link.js.get_msg(stream, seq=after + 1, subject=subject, next=True))
     except MissingError:
         return None
     return lifted(message)

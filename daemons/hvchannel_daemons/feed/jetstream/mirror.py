@@ -1,29 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What hostd knows of the feed it serves: every document and the guests' last answers, in memory, kept up to date.
+"""What hostd knows of the VIFs it holds, and of no others: their documents and the guests' last answers, in memory,
+kept up to date.
 
-hostd serves its guests from here, whether the server is there or not. The mirror follows the documents' bucket from the
-sequence it saw last, so what was put while it was cut off comes in order when the connection is back.
+hostd serves its guests from here, whether the server is there or not. The server tells of each document it has stored
+(`Layout.news`); that says only how far there is to read. What is read comes in order from where the VIF's reading
+stands, so word that is lost is made up for by the next, by the connection that is back, or by the round that looks
+after each VIF every few minutes.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import structlog
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from hvchannel_daemons import limits
-from hvchannel_daemons.feed.interface import Changes, Document, FeedError
-from hvchannel_daemons.feed.jetstream.claim import Claim
+from hvchannel_daemons.feed.interface import Claim, Document, FeedError
+from hvchannel_daemons.feed.jetstream.claims import Claims
 from hvchannel_daemons.feed.jetstream.contents import Contents
-from hvchannel_daemons.feed.jetstream.layout import Layout, decoded, last
-from hvchannel_daemons.feed.jetstream.link import Link
-from hvchannel_daemons.feed.jetstream.reader import everything, follow
+from hvchannel_daemons.feed.jetstream.layout import Layout, decoded, following, last
+from hvchannel_daemons.feed.jetstream.link import Link, MissingError
+from hvchannel_daemons.feed.jetstream.reader import everything
 from hvchannel_daemons.feed.jetstream.records import Known, Stored, entry
 
 log = structlog.get_logger()
 
-_CHANGES_KEPT: Final = 4096
+ROUND_SECONDS: Final = 300.0
+_AT_ONCE: Final = 16
+_LAGS: Final = 100  # looks, about 0.1 s apart, at a leader that has yet to catch up
 
 
 def names(subject: str) -> tuple[str, str]:
@@ -32,94 +40,149 @@ def names(subject: str) -> tuple[str, str]:
     return decoded(vif), decoded(key)
 
 
+@dataclass(eq=False, slots=True)
+class Mirrored:
+    """What is known of one VIF."""
+
+    claim: Claim
+    documents: dict[str, Document] = field(
+        default_factory=dict
+    )  # by key, oldest change first; not to be changed
+    acks: dict[str, Known] = field(default_factory=dict)
+    read: int = 0  # the documents' stream is known up to this sequence
+    there: int = 0  # up to this one there may be more to read
+    complete: bool = False
+    news: Subscription | None = None
+    reading: asyncio.Task[None] | None = None
+
+    @property
+    def position(self) -> int:
+        return next(reversed(self.documents.values())).position if self.documents else 0
+
+
 class Mirror:
     """`start` it once; `close` ends it."""
 
-    def __init__(self, link: Link, layout: Layout, contents: Contents, claim: Claim, origin: str) -> None:
+    def __init__(self, link: Link, layout: Layout, contents: Contents, claims: Claims, origin: str) -> None:
         self._link = link
         self._layout = layout
         self._contents = contents
-        self._claim = claim
+        self._claims = claims
         self._origin = origin
-        self._documents: dict[str, dict[str, Document]] = {}  # of a VIF: in the order of positions
-        self._newest: dict[str, int] = {}  # position of a VIF's newest change
-        self.acks: dict[str, dict[str, Known]] = {}
-        self.position = 0
-        self._turn = asyncio.Event()
-        self._complete = asyncio.Event()
-        self._to_come = 0
-        self._failure: FeedError | None = None
-        self._tasks: list[asyncio.Task[None]] = []
-        self._checking: asyncio.Task[None] | None = None
-        link.on_back.append(self._back)
+        self._vifs: dict[str, Mirrored] = {}
+        self._newest = 0  # sequence that the stream has been seen to have
+        self._replicas = 0  # of the stream; 0: not known yet
+        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Returns when it knows all that there is. Raises FeedError."""
-        for stored in await everything(
-            self._link, self._layout.state, self._layout.acks_of(None), after=None
-        ):
-            vif, key = names(stored.subject)
-            self.acks.setdefault(vif, {})[key] = Known.decoded(stored)
-        self._tasks.append(asyncio.create_task(self._follow(), name="feed-mirror"))
-        await self._complete.wait()
-        self._check()
+        """Raises FeedError."""
+        await self._look(again=False)
+        if self._failure.done():
+            self._failure.result()
+        self._link.on_back.append(lambda: self._spawn(self._look(again=True)))
+        self._spawn(self._rounds())
 
-    def documents(self, vif: str) -> dict[str, Document]:
-        """Of a VIF by key, oldest change first; not to be changed."""
-        return self._documents.get(vif, {})
+    def of(self, vif: str) -> Mirrored | None:
+        """None when the VIF is not held, or not yet known."""
+        found = self._vifs.get(vif)
+        return found if found is not None and found.complete else None
 
-    @property
-    def vifs(self) -> set[str]:
-        return self._documents.keys() | self.acks.keys()
+    async def add(self, claim: Claim) -> dict[str, int]:
+        """Returns when it knows all there is of the VIF: with the sequences of the acks' subjects. Raises FeedError."""
+        await self.drop(claim.vif)
+        one = self._vifs[claim.vif] = Mirrored(claim)
+        subject = self._layout.news(claim.vif)
+        one.news = await self._link.call(lambda: self._link.nc.subscribe(subject, cb=self._heard(one)))
+        async with self._room:
+            if self._replicas == 1:
+                # what is there now comprises all changes up to any sequence seen before
+                one.read = self._newest
+            else:
+                # the consumer may be at a replica that has yet to get there: the leader is asked for the rest
+                info = await self._link.call(lambda: self._link.js.stream_info(self._layout.documents))
+                one.there = max(one.there, info.state.last_seq)
+            documents, acks = await asyncio.gather(
+                everything(
+                    self._link, self._layout.documents, self._layout.documents_of(claim.vif), after=None
+                ),
+                everything(self._link, self._layout.state, self._layout.acks_of(claim.vif), after=None),
+            )
+        for stored in documents:
+            self._take(one, stored)
+        one.acks.update({names(stored.subject)[1]: Known.decoded(stored) for stored in acks})
+        await self._read(one)
+        one.complete = True
+        self._read_on(one, one.there)
+        return {stored.subject: stored.sequence for stored in acks}
 
-    def known(self, vif: str, key: str) -> Known:
-        return self.acks.get(vif, {}).get(key, Known())
+    async def drop(self, vif: str) -> None:
+        """It is held no longer."""
+        one = self._vifs.pop(vif, None)
+        if one is None:
+            return
+        if one.reading is not None:
+            one.reading.cancel()
+        for document in one.documents.values():
+            self._contents.forget(document.content)
+        if one.news is not None:
+            with contextlib.suppress(Exception):  # the connection is away: the server forgot it
+                await one.news.unsubscribe()
 
-    async def changes(self, after: int) -> AsyncIterator[Changes]:
-        """As Feed's. Raises FeedError when the mirror cannot be kept up to date any more."""
-        while True:
-            turn = self._turn
-            self._check()
-            if self.position > after:
-                vifs = frozenset(vif for vif, newest in self._newest.items() if newest > after)
-                after = self.position
-                if vifs:
-                    yield Changes(after, vifs)
-                continue
-            await turn.wait()
+    async def failed(self) -> None:
+        """Raises FeedError when the mirror cannot be kept up to date any more."""
+        await asyncio.shield(self._failure)
 
     async def close(self) -> None:
-        for task in self._tasks:
+        reading = [one.reading for one in self._vifs.values() if one.reading is not None]
+        tasks = [*self._tasks, *reading]
+        for task in tasks:
             task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError, FeedError):
-                await task
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._failure.done():
+            self._failure.exception()
 
-    async def _follow(self) -> None:
+    def _heard(self, one: Mirrored) -> Callable[[Msg], Coroutine[Any, Any, None]]:
+        owner = self._layout.owner_news(one.claim.vif)
+
+        async def heard(message: Msg) -> None:
+            if message.subject == owner:
+                self._claims.heard(one.claim.vif, message.data)
+                return
+            sequence = int((message.headers or {}).get("Nats-Sequence", 0))
+            self._newest = max(self._newest, sequence)
+            self._read_on(one, sequence)
+
+        return heard
+
+    def _read_on(self, one: Mirrored, to: int) -> None:
+        one.there = max(one.there, to)
+        if one.complete and one.there > one.read and (one.reading is None or one.reading.done()):
+            one.reading = asyncio.create_task(self._read(one))
+
+    async def _read(self, one: Mirrored) -> None:
+        subject = self._layout.documents_of(one.claim.vif)
         try:
-            subject = self._layout.documents_of(None)
-            async for batch in follow(
-                self._link, self._layout.documents, subject, after=None, begun=self._begun
-            ):
-                for stored in batch:
-                    self._take(stored)
-                self._to_come -= len(batch)
-                if self._to_come <= 0:
-                    self._complete.set()
-                self._tell()
+            sure = self._replicas == 1
+            while one.read < one.there:
+                async with self._room:
+                    stored = await following(self._link, self._layout.documents, subject, one.read)
+                if stored is not None:
+                    self._take(one, stored)
+                elif sure:
+                    one.read = one.there
+                else:
+                    sure = await self._caught_up(one.there)
         except FeedError as error:
             self._fail(error)
         except Exception as error:  # a mirror that stands still unseen would be worse than no hostd
             log.exception("feed_mirror_failed")
             self._fail(FeedError(f"feed {self._link.url}: {type(error).__name__}: {error}"))
 
-    async def _begun(self, pending: int) -> None:
-        self._to_come = pending
-        if not pending:
-            self._complete.set()
-
-    def _take(self, stored: Stored) -> None:
-        self.position = max(self.position, stored.sequence)
+    def _take(self, one: Mirrored, stored: Stored) -> None:
+        one.read = max(one.read, stored.sequence)
+        self._newest = max(self._newest, stored.sequence)
         vif, key = names(stored.subject)
         try:
             limits.check_vif(vif)
@@ -136,43 +199,74 @@ class Mirror:
                 at=stored.sequence,
             )
             return
-        documents = self._documents.setdefault(vif, {})
-        old = documents.pop(key, None)
+        old = one.documents.pop(key, None)
         if old is not None:
             self._contents.forget(old.content)
-        documents[key] = found.document
-        self._newest[vif] = stored.sequence
+        one.documents[key] = found.document
         if isinstance(found.document.content, int) and found.document.size:
             self._contents.keep(found.document.content, 0, stored.data)
+        one.claim.changed.set()
 
-    def _back(self) -> None:
-        """The connection is back: is it still the same feed, and still ours?"""
-        task = asyncio.create_task(self._verify())
-        self._tasks.append(task)
-        task.add_done_callback(lambda done: self._tasks.remove(done) if done in self._tasks else None)
-
-    async def _verify(self) -> None:
-        try:
-            origin = await last(self._link, self._layout.documents, self._layout.origin)
+    async def _caught_up(self, to: int) -> bool:
+        """Whether the stream's leader, who may be new, has what its predecessor told of. Raises FeedError."""
+        for _ in range(_LAGS):
             info = await self._link.call(lambda: self._link.js.stream_info(self._layout.documents))
-            if origin is None or origin.data.decode() != self._origin or info.state.last_seq < self.position:
-                raise FeedError(
-                    f"feed {self._link.url}: is another one than before, or has lost changes "
-                    "(was it made anew, or restored from a copy?): start hostd again"
-                )
-            await self._claim.check()
+            if info.state.last_seq >= to:
+                return True
+            await self._link.pause()
+        raise self._lost_changes()
+
+    async def _look(self, *, again: bool) -> None:
+        """How far the stream is; `again`, after the connection was lost: is it still the same?"""
+        try:
+            info = await self._link.call(lambda: self._link.js.stream_info(self._layout.documents))
+            if again:
+                origin = await last(self._link, self._layout.documents, self._layout.origin)
+                if (
+                    origin is None
+                    or origin.data.decode() != self._origin
+                    or info.state.last_seq < self._newest
+                ):
+                    raise self._lost_changes()
         except FeedError as error:
             self._fail(error)
+            return
+        except MissingError:
+            self._fail(FeedError(f"feed {self._link.url}: its stream {self._layout.documents} is gone"))
+            return
+        self._replicas = info.config.num_replicas or 1
+        self._newest = max(self._newest, info.state.last_seq)
+        for one in list(self._vifs.values()):
+            self._read_on(one, self._newest)
+
+    async def _rounds(self) -> None:
+        """Finds what word was lost of, between the servers of a cluster: each VIF every ROUND_SECONDS."""
+        while True:
+            vifs = list(self._vifs)
+            for vif in vifs:
+                await asyncio.sleep(ROUND_SECONDS / len(vifs))
+                one = self._vifs.get(vif)
+                try:
+                    info = await self._link.call(lambda: self._link.js.stream_info(self._layout.documents))
+                    if one is not None and await self._claims.check(vif):
+                        self._read_on(one, info.state.last_seq)
+                except FeedError as error:
+                    self._fail(error)
+                    return
+            if not vifs:
+                await asyncio.sleep(ROUND_SECONDS)
+
+    def _lost_changes(self) -> FeedError:
+        return FeedError(
+            f"feed {self._link.url}: is another one than before, or has lost changes "
+            "(was it made anew, or restored from a copy?): start hostd again"
+        )
 
     def _fail(self, error: FeedError) -> None:
-        self._failure = self._failure or error
-        self._complete.set()
-        self._tell()
+        if not self._failure.done():
+            self._failure.set_exception(error)
 
-    def _check(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
-    def _tell(self) -> None:
-        done, self._turn = self._turn, asyncio.Event()
-        done.set()
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -145,6 +145,28 @@ class Known:
         return cls(said["acknowledged"], said["answered"], outcome, said["error"])
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Which process holds a VIF, or is a hypervisor's hostd."""
+
+    host: str
+    process: str  # unique
+
+    def encoded(self) -> bytes:
+        return json.dumps({"host": self.host, "process": self.process}).encode()
+
+    @classmethod
+    def decoded(cls, data: bytes | None) -> "Holder | None":
+        """None: nobody."""
+        if not data:
+            return None
+        try:
+            said = json.loads(data)
+            return cls(str(said["host"]), str(said["process"]))
+        except (KeyError, TypeError, ValueError):
+            return None  # another program wrote it
+
+
 def encode_session(session: Session) -> bytes:
     return json.dumps(asdict(session)).encode()
 

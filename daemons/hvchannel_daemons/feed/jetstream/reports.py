@@ -64,6 +64,10 @@ class Reports:
                 await self._make_room(vif)
             return added
 
+    def forget(self, vif: str) -> None:
+        """It is held no longer."""
+        self._tails.pop(vif, None)
+
     async def of(self, vif: str, *, after: int, limit: int) -> list[StoredReport]:
         subject = self._layout.reports_of(vif)
         found = await everything(self._link, self._layout.reports, subject, after=after, limit=limit)

@@ -76,13 +76,6 @@ class Watching:
             for reader in readers:
                 reader.cancel()
 
-    async def vifs(self, after: int) -> AsyncIterator[tuple[int, frozenset[str]]]:
-        """Position of the newest change after the one given, and whose documents changed. Raises FeedError."""
-        async for batch in follow(
-            self._link, self._layout.documents, self._layout.documents_of(None), after=after
-        ):
-            yield batch[-1].sequence, frozenset(names(stored.subject)[0] for stored in batch)
-
     async def close(self) -> None:
         if self._reading is not None:
             self._reading.cancel()
