@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from hvchannel_daemons import content
+from hvchannel_daemons.command_diagnose import diagnose
 from hvchannel_daemons.command_follow import history, watch
 from hvchannel_daemons.command_import import import_documents
 from hvchannel_daemons.command_output import (
@@ -41,6 +42,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog="Example: hvchannel status --watch. Example: hvchannel status vm1 --json | jq .vifs[0].lag_seconds"
     )(status)
+    app.command(epilog="Example: hvchannel diagnose vm1")(diagnose)
     app.command(epilog="Example: hvchannel reports vm1 --json | jq .text")(reports)
 
 

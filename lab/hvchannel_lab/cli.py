@@ -17,6 +17,7 @@ from hvchannel_lab import registry
 from hvchannel_lab.targets import Engine, FeedEngine, Target
 
 _CONTROL, _FEED, _LAB = "HVCHANNEL_CONTROL", "HVCHANNEL_FEED", "HVCHANNEL_LAB"
+_GUEST_CONTROL = "HVCHANNEL_GUEST_CONTROL"
 _STATE_ROOT = Path("state")
 _DOWN_WITHIN = 60.0  # seconds
 _FEED_VERBS = ("put", "get", "delete", "wait", "history", "watch", "import", "status", "diagnose", "reports")
@@ -83,6 +84,7 @@ def _find_the_lab(
         _no_lab.append(str(error))  # no failure: a socket or a feed may be given by option
         return
     os.environ.setdefault(_CONTROL, str(state / "host" / "control.sock"))
+    os.environ.setdefault(_GUEST_CONTROL, str(state / "{vif}" / "control.sock"))  # VMs bear their VIFs' names
     from hvchannel_lab import lab_feed  # noqa: PLC0415
 
     feed = lab_feed.location(state)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be known of a VIF's channel from its hypervisor: the feed's words, the controller's, a probe's fate; and the
+guest controller's where its socket can be reached."""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from hvchannel_control.api import control_pb2 as pb
+
+from hvchannel_daemons.feed import Feed, FeedError, Owner, Session
+from hvchannel_daemons.status.controller import Controller, ControllerAwayError, NotAttachedError
+from hvchannel_daemons.status.overview import Open
+
+_FEED_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class FromFeed:
+    error: str = ""  # why the feed does not answer; then nothing else is known
+    owner: Owner | None = None
+    session: Session | None = None
+    contenders: tuple[str, ...] = ()  # other hypervisors where the VIF is attached
+    documents: int = 0
+    pending: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FromController:
+    """Of the host's vSwitch."""
+
+    error: str = ""  # why the controller does not answer; then nothing else is known
+    attached: bool = False
+    inspection: pb.Inspection = field(default_factory=pb.Inspection)
+    probe: pb.ProbeResult = field(default_factory=pb.ProbeResult)
+
+
+@dataclass(frozen=True, slots=True)
+class FromGuest:
+    """Of the guest's vSwitch, before and after the probe."""
+
+    error: str = ""
+    before: pb.Inspection = field(default_factory=pb.Inspection)
+    after: pb.Inspection = field(default_factory=pb.Inspection)
+
+    def rise(self, table: str, *, shared: bool) -> int:
+        """Packets that hit the guest's entry of that table during the probe: the one that it shares with the
+        hypervisor's end, or its own."""
+        was, now = (
+            sum(
+                entry.count.packets
+                for entry in inspection.entries
+                if (entry.table, entry.shared) == (table, shared)
+            )
+            for inspection in (self.before, self.after)
+        )
+        return now - was
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that was found. `controller`, `guest` None: nobody to ask was named."""
+
+    vif: str
+    host: str  # this hypervisor
+    feed_at: str
+    feed: FromFeed
+    socket: Path | None
+    controller: FromController | None
+    guest: FromGuest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Whom to ask."""
+
+    open_feed: Open
+    feed_at: str
+    host: str
+    socket: Path | None
+    guest_socket: Path | None
+
+
+async def gather(where: Where, vif: str) -> Evidence:
+    """Takes some seconds where nothing answers. Raises ValueError for a feed that is named wrong."""
+    feed = await _feed(where, vif)
+    controller, guest = await _switches(where, vif, _port(feed.session))
+    if not feed.error:
+        feed = await _feed(where, vif)  # as it is after the probe, which took its time
+    return Evidence(vif, where.host, where.feed_at, feed, where.socket, controller, guest)
+
+
+def _port(session: Session | None) -> int:
+    """The TCP port of guestd that hostd dials; 0: the usual one."""
+    return int(session.address.rpartition(":")[2] or 0) if session is not None else 0
+
+
+async def _feed(where: Where, vif: str) -> FromFeed:
+    try:
+        async with asyncio.timeout(_FEED_SECONDS):
+            feed = await where.open_feed()
+            try:
+                return await _of_vif(feed, vif)
+            finally:
+                await feed.close()
+    except FeedError as error:
+        return FromFeed(error=str(error))
+    except TimeoutError:
+        return FromFeed(error=f"no answer within {_FEED_SECONDS:g} s")
+
+
+async def _of_vif(feed: Feed, vif: str) -> FromFeed:
+    deliveries = await feed.deliveries(vif)
+    others = (await feed.contenders()).get(vif, ())
+    return FromFeed(
+        owner=await feed.owner(vif),
+        session=(await feed.sessions()).get(vif),
+        contenders=tuple(sorted(session.host for session in others)),
+        documents=sum(not delivery.document.deleted for delivery in deliveries),
+        pending=sum(not delivery.settled for delivery in deliveries),
+    )
+
+
+async def _switches(where: Where, vif: str, tcp_port: int) -> tuple[FromController | None, FromGuest | None]:
+    guest = None if where.guest_socket is None else await _guest(Controller(where.guest_socket), vif)
+    if where.socket is None:
+        return None, guest
+    controller = Controller(where.socket)
+    try:
+        inspection = await controller.inspect(vif)
+        probe = await controller.probe(vif, tcp_port) if not inspection.error else pb.ProbeResult()
+    except NotAttachedError:
+        return FromController(), guest
+    except ControllerAwayError as error:
+        return FromController(error=str(error)), guest
+    if guest is not None and not guest.error and where.guest_socket is not None:
+        after = await _guest(Controller(where.guest_socket), vif)
+        guest = replace(guest, after=after.before, error=after.error)
+    return FromController(attached=True, inspection=inspection, probe=probe), guest
+
+
+async def _guest(controller: Controller, vif: str) -> FromGuest:
+    try:
+        own = await controller.attached()
+        (name,) = own.vifs or (vif,)  # a guest has one, by whatever name
+        inspection = await controller.inspect(name)
+    except (ControllerAwayError, NotAttachedError) as error:
+        return FromGuest(error=str(error))
+    return FromGuest(before=inspection, after=inspection)
