@@ -23,6 +23,8 @@ from hvchannel_control.watchers import Watchers
 
 log = structlog.get_logger()
 
+_PROBE_READ_S = 15.0  # a vSwitch that is handed its first PacketOut may build a program for it first
+
 _LINKS = {
     LinkState.UP: control_pb2.Link.UP,
     LinkState.DOWN: control_pb2.Link.DOWN,
@@ -124,7 +126,7 @@ class Controller:
                 return await probe(
                     route,
                     tcp_port,
-                    self.vswitch.read,
+                    lambda entries: self.vswitch.read(entries, _PROBE_READ_S),
                     lambda frames: self.vswitch.send(frames, vni=route.vni),
                 )
             except SwitchError as error:

@@ -23,7 +23,7 @@ from hvchannel_control.reports import Reports
 _RETRY_S = 0.5  # between two attempts to connect, and after a write that failed
 _CONNECT_TIMEOUT_S = 30.0  # arbitration and the pipeline's push
 _VERDICTS_TIMEOUT_S = 1.0  # a status is asked for when something is wrong: it must not hang with the vSwitch
-_ASK_TIMEOUT_S = 2.0
+_ASK_TIMEOUT_S = 3.0
 _PASSES = 5  # of read back, diff, write, until a round gives up and the next begins
 _MAX_BATCH = 200  # updates per request: their errors must fit the 64 KiB of metadata that finsy takes
 _QUEUE = 1000  # reports waiting to be counted
@@ -112,13 +112,15 @@ class VSwitch:
                 self._log.debug("verdict counters not read", error=_explain(error))
         return self.state.verdicts
 
-    async def read(self, entries: Sequence[Entry]) -> dict[EntryKey, tuple[Entry, Count]]:
-        """Those of these entries, by their keys, that the vSwitch holds now, with their counters.
+    async def read(
+        self, entries: Sequence[Entry], within: float = _ASK_TIMEOUT_S
+    ) -> dict[EntryKey, tuple[Entry, Count]]:
+        """Those of these entries, by their keys, that the vSwitch holds now, with their counters. `within`: seconds.
         Raises SwitchError."""
         switch = self._connected()
         request = [request_of(switch.p4info, entry) for entry in entries]
         try:
-            async with asyncio.timeout(_ASK_TIMEOUT_S):
+            async with asyncio.timeout(within):
                 found = [(decode(entry), count_of(entry)) async for entry in _table_entries(switch, request)]
         except (fy.P4ClientError, TimeoutError, AssertionError) as error:  # finsy asserts an open channel
             raise SwitchError(f"the vSwitch at {self._settings.address}: {_explain(error)}") from error

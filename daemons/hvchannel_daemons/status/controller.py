@@ -12,8 +12,8 @@ from hvchannel_control.api import control_pb2_grpc
 
 from hvchannel_daemons.channel import transport
 
-_SECONDS = 3.0
-_PROBE_SECONDS = 20.0
+_SECONDS = 5.0
+_PROBE_SECONDS = 40.0
 
 T = TypeVar("T")
 
