@@ -21,7 +21,7 @@ _GUEST_CONTROL = "HVCHANNEL_GUEST_CONTROL"
 _STATE_ROOT = Path("state")
 _DOWN_WITHIN = 60.0  # seconds
 _FEED_VERBS = ("put", "get", "delete", "wait", "history", "watch", "import", "status", "diagnose", "reports")
-_OWN_VERBS = ("run", "up", "down", "journey", "restart", "shell-env")
+_OWN_VERBS = ("run", "up", "down", "journey", "restart", "shell-env", "trace")
 
 
 app = typer.Typer(
@@ -187,6 +187,36 @@ def journey(name: NameOption = registry.DEFAULT_LAB, as_json: JsonOption = False
     from hvchannel_lab.lab_commands import show_journey  # noqa: PLC0415
 
     _exit_with(show_journey(name, as_json))
+
+
+@app.command(epilog="Example: hvchannel trace vm1")
+def trace(
+    vif: Annotated[str, typer.Argument(help="The VIF id, such as vm1.")],
+    name: NameOption = registry.DEFAULT_LAB,
+    trace_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where no lab is up: what the host vSwitch's `softswitch --trace-file` writes. Needs --socket."
+        ),
+    ] = None,
+    socket: Annotated[
+        Path | None,
+        typer.Option(
+            "--socket", "-s", envvar=_CONTROL, help="With --trace-file: the controller's local API."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow one real packet of a VIF's channel, there and back.
+
+    At each vSwitch: its ports, its identifier, the tables it hit, its headers before and after. It waits for a packet
+    that the channel sends anyway, and disturbs nothing.
+    """
+    from hvchannel_lab.lab_commands import trace_packet  # noqa: PLC0415
+
+    if trace_file is not None and socket is None:
+        raise typer.BadParameter("--trace-file needs --socket, which says at which port the VIF is")
+    _exit_with(trace_packet(name, vif, trace_file, socket, as_json))
 
 
 @app.command(epilog="Example: hvchannel restart vm1/guestd")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A healthy channel is called so, whichever engine its vSwitches run on: a probe passes both of them, there and back."""
+"""A healthy channel is called so, whichever engine its vSwitches run on: a probe passes both, there and back."""
 
 import json
 import os
