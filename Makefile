@@ -5,13 +5,17 @@
 SHELL := /bin/bash
 
 VMS    ?= 2
+HOSTS  ?= 1
 NAME   ?= lab
 TARGET ?= softswitch
 FEED   ?= sqlite
 ENGINE ?= auto
+ARCH   ?= v1model
 FRAMES ?= 100000
 TEST   ?=
 JSON   ?=
+# not ?=: some shells export HOST, the machine's name
+HOST   := host
 PART   ?=
 
 VENV  := .venv
@@ -20,13 +24,13 @@ READY := $(VENV)/.ready
 PTF_VENV  := .venv-ptf
 PTF_READY := $(PTF_VENV)/.ready
 
-PACKAGES := softswitch/hvchannel_softswitch control/hvchannel_control daemons/hvchannel_daemons lab/hvchannel_lab
+PACKAGES := telemetry/hvchannel_telemetry softswitch/hvchannel_softswitch control/hvchannel_control daemons/hvchannel_daemons lab/hvchannel_lab
 CODE     := $(PACKAGES) tests ptf-tests bench p4src/compile.py
 PIP      := install --quiet --disable-pip-version-check --require-hashes
 
 .PHONY: help
 help: ## this list
-	@echo "make run      a hypervisor and two VMs: the journey of a document, hop by hop (VMS=8, ENGINE=interpreter, TARGET=bmv2, FEED=nats)"
+	@echo "make run      a hypervisor and two VMs: the journey of a document, hop by hop (VMS=8, ENGINE=interpreter, TARGET=bmv2, FEED=nats, HOSTS=2)"
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14 | sed 's/^/make /'
 
 # --- what everything stands on ---------------------------------------------------------------------------------------
@@ -59,20 +63,23 @@ $(PTF_READY): requirements/ptf.txt | debian
 
 .PHONY: run
 run: $(READY)
-	@$(BIN)/hvchannel run --name $(NAME) --vms $(VMS) --target $(TARGET) --engine $(ENGINE) --feed $(FEED)
+	@$(BIN)/hvchannel run --name $(NAME) --vms $(VMS) --hosts $(HOSTS) --target $(TARGET) --engine $(ENGINE) --feed $(FEED)
 
 .PHONY: up
 up: $(READY) ## the same lab, and it stays up until Ctrl-C
-	@$(BIN)/hvchannel up --name $(NAME) --vms $(VMS) --target $(TARGET) --engine $(ENGINE) --feed $(FEED)
+	@$(BIN)/hvchannel up --name $(NAME) --vms $(VMS) --hosts $(HOSTS) --target $(TARGET) --engine $(ENGINE) --feed $(FEED)
 
 .PHONY: down
 down: $(READY) ## stop the lab, and remove what a killed one left, in the kernel too
 	@$(BIN)/hvchannel down --name $(NAME)
 
 .PHONY: shell
-shell: $(PTF_READY) ## p4runtime-shell on the running lab's host vSwitch (reads only: the controller is its primary)
-	@test -S state/$(NAME)/host/p4rt.sock || { echo "error: no lab '$(NAME)' is running: start one with make up" >&2; exit 1; }
-	@$(PTF_VENV)/bin/python -m p4runtime_sh --device-id 1 --grpc-addr unix:state/$(NAME)/host/p4rt.sock --election-id 0,1
+shell: $(PTF_READY) ## p4runtime-shell on the running lab's host vSwitch (HOST=hv2 of several; reads only: the controller is its primary)
+	@test -S state/$(NAME)/$(HOST)/p4rt.sock || { \
+	  hosts=$$(cd state/$(NAME) 2>/dev/null && ls -d host/p4rt.sock hv*/p4rt.sock 2>/dev/null | sed 's,/.*,,' | paste -sd' '); \
+	  [ -n "$$hosts" ] && echo "error: no hypervisor '$(HOST)' in lab '$(NAME)': give HOST= (valid: $$hosts)" >&2 || \
+	  echo "error: no lab '$(NAME)' is running: start one with make up" >&2; exit 1; }
+	@$(PTF_VENV)/bin/python -m p4runtime_sh --device-id 1 --grpc-addr unix:state/$(NAME)/$(HOST)/p4rt.sock --election-id 0,1
 
 # --- prove it --------------------------------------------------------------------------------------------------------
 
@@ -81,8 +88,8 @@ test: $(READY) $(PTF_READY) ## all tests (TEST=tests/control for a part)
 	@$(BIN)/pytest $(TEST)
 
 .PHONY: ptf
-ptf: $(READY) $(PTF_READY) ## the PTF suite (ENGINE=xdp or interpreter, TARGET=bmv2, TEST=a class, file or group)
-	@ptf-tests/run --target $(TARGET) --engine $(ENGINE) $(if $(TEST),--test $(TEST))
+ptf: $(READY) $(PTF_READY) ## the PTF suite (ENGINE=xdp or interpreter, ARCH=pna, TARGET=bmv2, TEST=a class, file or group)
+	@ptf-tests/run --target $(TARGET) --engine $(ENGINE) --arch $(ARCH) $(if $(TEST),--test $(TEST))
 
 .PHONY: diff
 diff: $(READY) ## softswitch and bmv2 side by side, frame by frame (FRAMES=100000 per program)
@@ -107,16 +114,22 @@ bench: $(READY) ## figures side by side (JSON=file to keep them, PART=path, docu
 # --- what is generated, and kept in the repository -------------------------------------------------------------------
 
 .PHONY: p4
-p4: ## compile p4src/ with p4c-bm2-ss, or with the official p4c container
+p4: ## compile p4src/ for what bmv2 and softswitch run (v1model, PNA), with p4c on PATH or its container
 	@python3 p4src/compile.py
 
+.PHONY: p4-all
+p4-all: ## compile p4src/ for every architecture that a p4c is here for, and say which not (docs/ports.md)
+	@python3 p4src/compile.py --all
+
+PROTOS_telemetry := telemetry/hvchannel_telemetry/process.proto
 PROTOS_control := control/hvchannel_control/api/control.proto
 PROTOS_daemons := $(wildcard daemons/hvchannel_daemons/*/*.proto)
 
 .PHONY: proto
 proto: $(READY) ## the gRPC stubs beside their .proto
-	@for root in control daemons; do \
-	  protos="$(PROTOS_control)"; [ $$root = daemons ] && protos="$(PROTOS_daemons)"; \
+	@for root in telemetry control daemons; do \
+	  case $$root in telemetry) protos="$(PROTOS_telemetry)";; control) protos="$(PROTOS_control)";; \
+	    *) protos="$(PROTOS_daemons)";; esac; \
 	  PATH=$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -I $$root --python_out=$$root --grpc_python_out=$$root \
 	    --mypy_out=$$root --mypy_grpc_out=$$root $$protos || exit 1; \
 	done

@@ -29,13 +29,13 @@ _FIRST_PORT = 3
 def real_vif(topology: Topology) -> Vif:
     """The one that traffic passes: the lab's first VM, with the pool's first address as its LIP."""
     vm, channel = topology.vms[0], topology.channel
-    return Vif(vm.vif, vm.mac, vm.host_port, channel.vlan, channel.lip_first)
+    return Vif(vm.vif, vm.mac, vm.host_port, channel.vlan, channel.lip_first, channel.vni)
 
 
 def host_entries(topology: Topology, count: int = ENTRIES) -> list[Entry]:
     """For the host vSwitch: `count` VIFs attached."""
     channel = topology.channel
-    profile = _host_profile(topology, channel.vni)
+    profile = _host_profile(topology)
     entries = [*profile.fixed_entries(), *profile.vif_entries(real_vif(topology))]
     for number in range(count - 1):
         further, port = divmod(number, _PORTS)
@@ -45,8 +45,9 @@ def host_entries(topology: Topology, count: int = ENTRIES) -> list[Entry]:
             port=_FIRST_PORT + port,
             vlan=channel.vlan - further,
             lip=channel.lip_first + 1 + number,
+            vni=channel.vni + further,
         )
-        entries += _host_profile(topology, channel.vni + further).vif_entries(vif)
+        entries += profile.vif_entries(vif)
     return [replace(entry, meter=None) for entry in entries]
 
 
@@ -63,10 +64,10 @@ def guest_entries(topology: Topology, count: int = ENTRIES) -> list[Entry]:
     ]
 
 
-def _host_profile(topology: Topology, vni: int) -> HostProfile:
+def _host_profile(topology: Topology) -> HostProfile:
     hypervisor = topology.hypervisor
     channel = {
-        "vni": vni,
+        "vni": topology.channel.vni,
         "vlan": topology.channel.vlan,
         "hypervisor_mac": hypervisor.mac,
         "hypervisor_ip": IPv4Address(hypervisor.address.ip),

@@ -32,12 +32,13 @@ def attach(
     port: Annotated[int, typer.Option(help="Port of the vSwitch, where the VNIC is plugged in.")],
     socket: SocketOption,
     vlan: Annotated[int, typer.Option(help="VLAN id, the second identifier; 0: the default one.")] = 0,
+    vni: Annotated[int, typer.Option(help="Logical switch, the first identifier; 0: the default one.")] = 0,
     wait: Annotated[float, typer.Option(help="Seconds to wait for the vSwitch to hold it; 0: none.")] = 5.0,
     as_json: JsonOption = False,
 ) -> None:
     """Attach a VIF: lease it a LIP and program the vSwitch."""
     with _client(socket) as client:
-        vif = client.attach(vif_id, mac, port, vlan)
+        vif = client.attach(vif_id, mac, port, vlan, vni)
         if wait > 0 and vif.state != control_pb2.Vif.REALISED:
             vif = client.wait_realised(vif_id, wait)
             if vif.state != control_pb2.Vif.REALISED:
@@ -46,7 +47,9 @@ def attach(
     if as_json:
         _print_json(vif_as_dict(vif))
     else:
-        typer.echo(f"VIF {vif.vif_id} is attached on port {vif.port}: LIP {vif.lip}, VLAN {vif.vlan}")
+        typer.echo(
+            f"VIF {vif.vif_id} is attached on port {vif.port}: LIP {vif.lip}, VNI {vif.vni}, VLAN {vif.vlan}"
+        )
 
 
 def detach(vif_id: VifArgument, socket: SocketOption) -> None:
@@ -84,7 +87,11 @@ def vswitch(socket: SocketOption, as_json: JsonOption = False) -> None:
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
-    app.command("attach", epilog="Example: hvchannel attach vm1 --mac 02:00:00:00:00:01 --port 2")(attach)
+    app.command(
+        "attach",
+        epilog="Example: hvchannel attach vm1 --mac 02:00:00:00:00:01 --port 2. Another VIF on that port, on "
+        "another logical switch: hvchannel attach vm2 --mac 02:00:00:00:00:02 --port 2 --vni 5002 --vlan 4093",
+    )(attach)
     app.command("detach", epilog="Example: hvchannel detach vm1")(detach)
     app.command("list", epilog="Example: hvchannel list --json | jq -r '.[].lip'")(list_vifs)
     app.command("vswitch", epilog="Example: hvchannel vswitch --json | jq .verdicts.drop_spoofed.packets")(

@@ -18,12 +18,12 @@ class CompiledProgram:
     device_config: Path
 
 
-def find_program(name: str, folder: Path | None = None) -> CompiledProgram:
-    """The artefacts of the program `name`, in `folder` or where they came with this package.
+def find_program(name: str, folder: Path | None = None, below: str = "") -> CompiledProgram:
+    """The artefacts of the program `name`, in `folder`, or where they came with this package, in the folder `below`.
 
     Raises ConfigError that names each place where they are not.
     """
-    folders = _FOLDERS if folder is None else (folder,)
+    folders = tuple(place / below for place in _FOLDERS) if folder is None else (folder,)
     for candidate in folders:
         program = CompiledProgram(candidate / f"{name}.p4info.txtpb", candidate / f"{name}.json")
         if program.p4info.is_file() and program.device_config.is_file():

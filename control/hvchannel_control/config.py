@@ -7,12 +7,13 @@ its folder. `examples.py` holds both files with each key explained.
 
 import ipaddress
 import tomllib
+from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,15 +24,23 @@ from pydantic import (
     model_validator,
 )
 
-from hvchannel_control.addresses import mac_of_interface, normalise_mac
+from hvchannel_control.addresses import mac_of_interface
+from hvchannel_control.config_fields import (
+    MAX_PORT,
+    METADATA_IP,
+    InterfaceName,
+    LinkIp,
+    Mac,
+    Port,
+    PortKey,
+    RootedPath,
+    SocketPath,
+    VlanId,
+    Vni,
+    as_text,
+    socket_path,
+)
 
-METADATA_IP = IPv4Address("169.254.169.254")
-"""Where clouds serve their instance metadata: never a LIP."""
-
-MAX_PORT = 510
-"""The highest port of a 9-bit port number; v1model drops what is sent to 511."""
-
-_MAX_SOCKET_PATH = 107  # unix(7): sun_path holds 108 bytes with its end
 _FULL_FRAME = 1522  # a 1500-byte packet with Ethernet header, 802.1Q tag and FCS
 
 
@@ -40,42 +49,6 @@ _Config = TypeVar("_Config", bound="ControllerConfig")
 
 class ConfigError(Exception):
     """The configuration cannot be used; the text is one line that names the file and the field."""
-
-
-def _rooted(value: Path, info: ValidationInfo) -> Path:
-    base: Path = (info.context or {}).get("base", Path.cwd())
-    return base / value
-
-
-def _socket_path(value: Path, info: ValidationInfo) -> Path:
-    path = _rooted(value, info)
-    if len(str(path).encode()) > _MAX_SOCKET_PATH:
-        raise ValueError(f"{path} is longer than the {_MAX_SOCKET_PATH} bytes a unix socket's path may have")
-    return path
-
-
-def _usable_ip(value: IPv4Address) -> IPv4Address:
-    if value.is_multicast or value.is_unspecified or value.is_loopback or value == IPv4Address(0xFFFFFFFF):
-        raise ValueError(f"{value} is not a unicast address of a link")
-    return value
-
-
-def _text(value: object) -> object:
-    # pydantic takes an integer as an address; in a configuration file that is a slip of the pen.
-    if not isinstance(value, str | Path | IPv4Address | IPv4Network):
-        raise ValueError("must be a string")
-    return value
-
-
-Mac = Annotated[str, AfterValidator(normalise_mac)]
-LinkIp = Annotated[IPv4Address, BeforeValidator(_text), AfterValidator(_usable_ip)]
-Port = Annotated[int, Field(strict=True, ge=1, le=MAX_PORT)]
-PortKey = Annotated[int, Field(ge=1, le=MAX_PORT)]  # TOML's keys are strings
-InterfaceName = Annotated[str, Field(min_length=1, max_length=15)]
-VlanId = Annotated[int, Field(strict=True, ge=1, le=4094)]
-Vni = Annotated[int, Field(strict=True, ge=1, le=0xFFFFFF)]
-RootedPath = Annotated[Path, AfterValidator(_rooted)]
-SocketPath = Annotated[Path, AfterValidator(_socket_path)]
 
 
 class Section(BaseModel):
@@ -89,6 +62,7 @@ class SwitchSection(Section):
     allow_remote: bool = Field(default=False, strict=True)
     device_id: int = Field(default=1, strict=True, ge=0, lt=1 << 64)
     election_id: int = Field(default=10, strict=True, ge=1, lt=1 << 64)
+    architecture: Literal["v1model", "pna"] = "v1model"
     cpu_port: Port = MAX_PORT
     audit_interval_s: float = Field(default=10.0, ge=0.05, le=3600)
     interfaces: dict[PortKey, InterfaceName] = {}
@@ -100,7 +74,7 @@ class SwitchSection(Section):
             path = value.removeprefix("unix:").removeprefix("//")
             if not path:
                 raise ValueError("'unix:' lacks the socket's path")
-            return f"unix:{_socket_path(Path(path), info)}"
+            return f"unix:{socket_path(Path(path), info)}"
         host, _, port = value.rpartition(":")
         if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
             raise ValueError(f"{value!r} is neither 'unix:PATH' nor 'HOST:PORT'")
@@ -130,7 +104,7 @@ def _is_loopback(host: str) -> bool:
 class ChannelSection(Section):
     """Addresses and identifiers both ends of the channel agree on."""
 
-    prefix: Annotated[IPv4Network, BeforeValidator(_text)] = IPv4Network("169.254.0.0/16")
+    prefix: Annotated[IPv4Network, BeforeValidator(as_text)] = IPv4Network("169.254.0.0/16")
     hypervisor_ip: LinkIp = IPv4Address("169.254.1.1")
     hypervisor_mac: Mac = "02:68:76:00:00:01"
     cip: LinkIp = IPv4Address("169.254.1.2")
@@ -198,6 +172,33 @@ class PoolSection(Section):
         return f"{self.first}-{self.last}"
 
 
+@dataclass(frozen=True, slots=True)
+class LogicalSwitch:
+    """One of a host's: its VNI, the hypervisor's port on it, its LIPs, and the VLAN id of an attachment that names
+    none."""
+
+    vni: int
+    hypervisor_port: int
+    pool: PoolSection
+    vlan: int
+
+
+class FurtherPoolSection(PoolSection):
+    """Of a further logical switch, which has no default: it is a part that no other switch has."""
+
+    first: LinkIp
+    last: LinkIp
+
+
+class FurtherSwitchSection(Section):
+    """A logical switch beside the one that `channel` and `pool` describe."""
+
+    vni: Vni
+    hypervisor_port: Port
+    vlan: VlanId | None = None  # None: channel.vlan
+    pool: FurtherPoolSection
+
+
 class PolicerSection(Section):
     """What one guest may send, at the host's vSwitch; what exceeds it is dropped."""
 
@@ -233,18 +234,39 @@ class HostConfig(ControllerConfig):
     channel: HostChannelSection
     pool: PoolSection
     policer: PolicerSection
+    logical_switch: tuple[FurtherSwitchSection, ...] = ()
+
+    @cached_property
+    def switches(self) -> dict[int, LogicalSwitch]:
+        """All logical switches by VNI, the default one first."""
+        channel = self.channel
+        default = LogicalSwitch(channel.vni, channel.hypervisor_port, self.pool, channel.vlan)
+        further = (
+            LogicalSwitch(other.vni, other.hypervisor_port, other.pool, other.vlan or channel.vlan)
+            for other in self.logical_switch
+        )
+        return {switch.vni: switch for switch in (default, *further)}
 
     @model_validator(mode="after")
     def _no_clash(self) -> Self:
-        channel, pool = self.channel, self.pool
-        if channel.hypervisor_port == self.switch.cpu_port:
+        if self.channel.hypervisor_port == self.switch.cpu_port:
             raise ValueError(
-                f"channel.hypervisor_port {channel.hypervisor_port} is switch.cpu_port too; use two ports"
+                f"channel.hypervisor_port {self.channel.hypervisor_port} is switch.cpu_port too; use two ports"
             )
-        for name, address in (("first", pool.first), ("last", pool.last)):
+        self._check_pool("pool", self.pool)
+        before: dict[str, FurtherSwitchSection | None] = {"channel": None}
+        for number, further in enumerate(self.logical_switch):
+            name = f"logical_switch.{number}"
+            self._check_further(name, further, before)
+            before[name] = further
+        return self
+
+    def _check_pool(self, name: str, pool: PoolSection) -> None:
+        channel = self.channel
+        for end, address in (("first", pool.first), ("last", pool.last)):
             if not is_host_of(address, channel.prefix):
                 raise ValueError(
-                    f"pool.{name} {address} is not a host's address of channel.prefix {channel.prefix}"
+                    f"{name}.{end} {address} is not a host's address of channel.prefix {channel.prefix}"
                 )
         taken = {
             "channel.hypervisor_ip": channel.hypervisor_ip,
@@ -254,9 +276,36 @@ class HostConfig(ControllerConfig):
         for what, address in taken.items():
             if pool.holds(address):
                 raise ValueError(
-                    f"pool {pool} holds {what} {address}; narrow it or add that to pool.excluded"
+                    f"{name} {pool} holds {what} {address}; narrow it or add that to {name}.excluded"
                 )
-        return self
+
+    def _check_further(
+        self, name: str, further: FurtherSwitchSection, before: dict[str, FurtherSwitchSection | None]
+    ) -> None:
+        """`before`: the switches it must not clash with, by name; None is the default one."""
+        self._check_pool(f"{name}.pool", further.pool)
+        if further.hypervisor_port == self.switch.cpu_port:
+            raise ValueError(
+                f"{name}.hypervisor_port {further.hypervisor_port} is switch.cpu_port too; use two ports"
+            )
+        if further.vlan is not None and further.vlan in self.channel.reserved_vlans:
+            raise ValueError(f"{name}.vlan {further.vlan} is in channel.reserved_vlans, which tenants use")
+        for other_name, section in before.items():
+            other, other_pool = section or self.channel, section.pool if section else self.pool
+            pool_name = f"{other_name}.pool" if section else "pool"
+            if further.vni == other.vni:
+                raise ValueError(
+                    f"{name}.vni {further.vni} is {other_name}.vni too; every logical switch has its own"
+                )
+            if further.hypervisor_port == other.hypervisor_port:
+                raise ValueError(
+                    f"{name}.hypervisor_port {further.hypervisor_port} is {other_name}.hypervisor_port too; "
+                    "the hypervisor has a port on every logical switch"
+                )
+            if further.pool.first <= other_pool.last and other_pool.first <= further.pool.last:
+                raise ValueError(
+                    f"{name}.pool {further.pool} overlaps {pool_name} {other_pool}; give each a part of its own"
+                )
 
 
 class GuestVifSection(Section):
@@ -340,6 +389,8 @@ def _explain(error: Any, model: type[Section]) -> str:
     name = ".".join(str(part) for part in location)
     if error["type"] == "extra_forbidden":
         return f"unknown key {name!r} (valid here: {', '.join(_keys_at(model, location[:-1]))})"
+    if error["type"] == "missing":
+        return f"{name}: is missing"
     text = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] != "value_error":
         text = f"{text}, not {error['input']!r}"
@@ -348,7 +399,11 @@ def _explain(error: Any, model: type[Section]) -> str:
 
 def _keys_at(model: type[Section], location: tuple[int | str, ...]) -> list[str]:
     for part in location:
-        annotation = model.model_fields[str(part)].annotation
+        if isinstance(part, int):  # the place in a list, whose elements were taken as the model already
+            continue
+        annotation = model.model_fields[part].annotation
+        if get_origin(annotation) is tuple:
+            annotation = get_args(annotation)[0]
         assert isinstance(annotation, type) and issubclass(annotation, Section)
         model = annotation
     return sorted(model.model_fields)

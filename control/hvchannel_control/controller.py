@@ -2,17 +2,18 @@
 """The controller: the attachments, the vSwitch that shall hold them, and who listens."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from ipaddress import IPv4Address
 
 import structlog
+from hvchannel_telemetry.health import Health
 
 from hvchannel_control.api import control_pb2
 from hvchannel_control.attachments import Attachments, Reason, RefusedError
 from hvchannel_control.compiled import CompiledProgram
 from hvchannel_control.config import SwitchSection
 from hvchannel_control.entries import Entry
-from hvchannel_control.inspection import entry_states
+from hvchannel_control.inspection import entry_states, of_switch
 from hvchannel_control.link import LinkState, link_state
 from hvchannel_control.probe import probe
 from hvchannel_control.profiles.profile import Profile
@@ -34,8 +35,6 @@ _LINKS = {
 
 
 class Controller:
-    """`vni` 0 in the guest profile, which never sees the first identifier."""
-
     def __init__(
         self,
         profile: Profile,
@@ -44,25 +43,31 @@ class Controller:
         program: CompiledProgram,
         *,
         cip: IPv4Address,
-        vni: int,
     ) -> None:
         self._profile = profile
         self._attachments = attachments
         self._settings = settings
         self._cip = cip
-        self._vni = vni
         self._realised: set[str] = set()
         self._reports = Reports(self._vif_at)
         self._probing = asyncio.Lock()
         self.watchers = Watchers()
         self.vswitch = VSwitch(profile.name, settings, program, self._desired, self._observed, self._reports)
 
-    def attach(self, vif_id: str, mac: str, port: int, vlan: int) -> control_pb2.Vif:
+    def attach(self, vif_id: str, mac: str, port: int, vlan: int, vni: int = 0) -> control_pb2.Vif:
         """Attaches a VIF and starts its realisation. Raises RefusedError and StoreError."""
-        known = {vif.vif_id for vif in self._attachments.all()}
-        vif = self._attachments.attach(vif_id, mac, port, vlan)
-        if vif_id not in known:
-            log.info("VIF attached", vif=vif_id, mac=vif.mac, port=vif.port, vlan=vif.vlan, lip=str(vif.lip))
+        known = self._attachments.get(vif_id) is not None
+        vif = self._attachments.attach(vif_id, mac, port, vlan, vni)
+        if not known:
+            log.info(
+                "VIF attached",
+                vif=vif_id,
+                mac=vif.mac,
+                port=vif.port,
+                vlan=vif.vlan,
+                vni=vif.vni,
+                lip=str(vif.lip),
+            )
             self.watchers.attached(self._message(vif))
             self.vswitch.wake()
         return self._message(vif)
@@ -105,7 +110,7 @@ class Controller:
     async def inspect(self, vif_id: str) -> control_pb2.Inspection:
         """What the vSwitch holds for a VIF. Raises RefusedError."""
         vif = self._vif(vif_id)
-        fixed = self._profile.fixed_entries()
+        fixed = [entry for entry in self._profile.fixed_entries() if of_switch(entry, vif.vni)]
         wanted = [*fixed, *self._profile.vif_entries(vif)]
         answer = control_pb2.Inspection(vif=self._message(vif))
         try:
@@ -133,10 +138,39 @@ class Controller:
                 return control_pb2.ProbeResult(error=str(error))
 
     def _vif(self, vif_id: str) -> Vif:
-        for vif in self._attachments.all():
-            if vif.vif_id == vif_id:
-                return vif
-        raise RefusedError(Reason.ABSENT, f"VIF {vif_id!r} is not attached")
+        vif = self._attachments.get(vif_id)
+        if vif is None:
+            raise RefusedError(Reason.ABSENT, f"VIF {vif_id!r} is not attached")
+        return vif
+
+    def realised(self) -> dict[str, bool]:
+        """Whether the vSwitch holds it, by VIF."""
+        return {vif.vif_id: vif.vif_id in self._realised for vif in self._attachments.all()}
+
+    @property
+    def leases(self) -> tuple[int, int]:
+        """How many LIPs are leased, of how many."""
+        return self._attachments.leases_used, self._attachments.leases_total
+
+    @property
+    def digests(self) -> Mapping[str, int]:
+        """Reports by digest name."""
+        return self._reports.digests
+
+    @property
+    def profile(self) -> str:
+        """ "host" or "guest"."""
+        return self._profile.name
+
+    def health(self) -> Health:
+        """The controller's parts: its vSwitch answers, and holds what it should."""
+        state = self.vswitch.state
+        return Health(
+            {
+                "switch": lambda: "" if state.connected else state.last_error or "not reached yet",
+                "tables": lambda: "" if state.in_sync else state.last_error or "not written yet",
+            }
+        )
 
     def _desired(self) -> list[Entry]:
         entries = self._profile.fixed_entries()
@@ -162,7 +196,7 @@ class Controller:
             mac=vif.mac,
             port=vif.port,
             vlan=vif.vlan,
-            vni=self._vni,
+            vni=vif.vni,
             lip=str(vif.lip or ""),
             cip=str(self._cip),
             state=control_pb2.Vif.REALISED if realised else control_pb2.Vif.PENDING,
@@ -176,5 +210,8 @@ class Controller:
         link = control_pb2.Link
         return link(state=link.NO_PORT if interfaces else link.STATE_UNSPECIFIED)
 
-    def _vif_at(self, port: int) -> str | None:
-        return next((vif.vif_id for vif in self._attachments.all() if vif.port == port), None)
+    def _vif_at(self, port: int, vni: int) -> str | None:
+        """Who is to blame for what came in at a port. Without a VNI (a tag that is nobody's): all that are there."""
+        if vni and (vif := self._attachments.at(port, vni)):
+            return vif.vif_id
+        return ", ".join(vif.vif_id for vif in self._attachments.all() if vif.port == port) or None

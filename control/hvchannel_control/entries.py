@@ -39,7 +39,10 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of one table. `meter` None: the entry's direct meter, if it has one, is not configured."""
+    """One entry of one table. `meter` None: the entry's direct meter, if it has one, is not configured.
+
+    A cell of an indexed meter is an entry as well: without an action, its table the meter, its match the `index`.
+    """
 
     table: str
     match: Fields
@@ -58,6 +61,11 @@ class Entry:
     @property
     def action_text(self) -> str:
         return f"{self.action}({', '.join(f'{name}={value:#x}' for name, value in self.args)})"
+
+    @property
+    def is_cell(self) -> bool:
+        """Whether it is a cell of an indexed meter."""
+        return not self.action
 
     def __str__(self) -> str:
         return f"{self.table}[{self.match_text}] -> {self.action_text}"

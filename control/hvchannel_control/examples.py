@@ -13,7 +13,8 @@ address = "unix:p4rt.sock"  # of the vSwitch's P4Runtime server: unix:PATH or HO
 allow_remote = false        # true: HOST may be another machine (P4Runtime is spoken in clear)
 device_id = 1
 election_id = 10            # where bidding for the primary's place begins
-cpu_port = 510
+architecture = "v1model"    # of the P4 programs: v1model or pna
+cpu_port = 510              # v1model's; pna has its own
 audit_interval_s = 10.0     # seconds between two read backs when nothing changes
 interfaces = {}             # at the ports, as the vSwitch was told: { 2 = "vnic1" }; for `hvchannel status`, diagnose
 
@@ -35,6 +36,14 @@ excluded = ["169.254.169.254"]
 [policer]  # what one guest may send over the channel
 rate_bytes_per_s = 12500000
 burst_bytes = 1250000
+
+# Further logical switches, one table each; above is the default one. They carry more VIFs than the vSwitch has ports: a
+# port has one VIF per logical switch. The hypervisor has a port on each, and its kernel routes that pool to it.
+# [[logical_switch]]
+# vni = 5002
+# hypervisor_port = 2
+# vlan = 4093  # when an attachment names none; default: channel.vlan, which a port carries only once
+# pool = { first = "169.254.128.1", last = "169.254.254.254" }  # [pool] must end before it
 """
 
 GUEST = """\
@@ -48,7 +57,8 @@ address = "unix:p4rt.sock"  # of the vSwitch's P4Runtime server: unix:PATH or HO
 allow_remote = false        # true: HOST may be another machine (P4Runtime is spoken in clear)
 device_id = 1
 election_id = 10            # where bidding for the primary's place begins
-cpu_port = 510
+architecture = "v1model"    # of the P4 programs: v1model or pna
+cpu_port = 510              # v1model's; pna has its own
 audit_interval_s = 10.0     # seconds between two read backs when nothing changes
 interfaces = {}             # at the ports, as the vSwitch was told: { 2 = "eth0" }
 

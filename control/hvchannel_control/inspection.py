@@ -10,6 +10,11 @@ Found = dict[EntryKey, tuple[Entry, Count]]
 """Entries that a vSwitch holds, with their counters."""
 
 
+def of_switch(entry: Entry, vni: int) -> bool:
+    """Whether an entry of the hypervisor's end concerns that logical switch."""
+    return dict((*entry.match, *entry.args)).get("vni", vni) == vni
+
+
 def entry_states(
     wanted: Iterable[Entry], shared: set[EntryKey], found: Found
 ) -> list[control_pb2.EntryState]:

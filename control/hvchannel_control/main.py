@@ -5,22 +5,30 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
 import structlog
 import typer
+from hvchannel_telemetry import exposition
+from hvchannel_telemetry.exposition import MetricsAddressError
+from hvchannel_telemetry.metrics_address import MetricsAddress
+from hvchannel_telemetry.metrics_options import AllowAny, MetricsAt, PerVif, metrics_address
+from prometheus_client import CollectorRegistry
 
 from hvchannel_control import examples, logs
 from hvchannel_control.attachments import FixedAttachment, HostAttachments, RefusedError
 from hvchannel_control.compiled import find_program
 from hvchannel_control.config import ConfigError, ControllerConfig, load_guest, load_host
 from hvchannel_control.controller import Controller
+from hvchannel_control.metrics import ControllerCollector
 from hvchannel_control.profiles.guest import GuestProfile
 from hvchannel_control.profiles.host import HostProfile
 from hvchannel_control.server import SocketInUseError, serving
 from hvchannel_control.store import Store, StoreError
+from hvchannel_control.targets import TARGETS, TargetedProfile
 from hvchannel_control.vif import Vif
 
 app = typer.Typer(
@@ -69,23 +77,26 @@ def host(
     print_default_config: PrintOption = False,
     log_level: LevelOption = LogLevel.INFO,
     log_json: JsonOption = None,
+    metrics: MetricsAt = None,
+    metrics_allow_any: AllowAny = False,
+    metrics_per_vif: PerVif = False,
 ) -> None:
     """Control a hypervisor's vSwitch: VIFs are attached and detached over the local API."""
     if print_default_config:
         typer.echo(examples.HOST, nl=False)
         return
     logs.configure(log_level, log_json)
+    observe = _observe(metrics, metrics_allow_any, metrics_per_vif)
     settings = _load(load_host, config, socket, pipeline)
     store: Store | None = None
     try:
-        program = find_program("host_vswitch", settings.pipeline)
+        target = TARGETS[settings.switch.architecture]
+        profile = TargetedProfile(HostProfile(settings), target)
+        program = find_program(profile.program, settings.pipeline, target.folder)
         store = Store(settings.state)
         attachments = HostAttachments(settings, store, _log_move)
-        channel = settings.channel
-        controller = Controller(
-            HostProfile(settings), attachments, settings.switch, program, cip=channel.cip, vni=channel.vni
-        )
-        asyncio.run(_run(controller, settings.socket))
+        controller = Controller(profile, attachments, settings.switch, program, cip=settings.channel.cip)
+        asyncio.run(_run(controller, settings.socket, observe))
     except ConfigError as error:
         _fail(str(error), code=2)
     except RefusedError as error:
@@ -94,7 +105,7 @@ def host(
             "(change that, or drop the attachment: hvchannel-control forget VIF)",
             code=1,
         )
-    except (StoreError, SocketInUseError) as error:
+    except (StoreError, SocketInUseError, MetricsAddressError) as error:
         _fail(str(error), code=1)
     finally:
         if store is not None:
@@ -109,24 +120,28 @@ def guest(
     print_default_config: PrintOption = False,
     log_level: LevelOption = LogLevel.INFO,
     log_json: JsonOption = None,
+    metrics: MetricsAt = None,
+    metrics_allow_any: AllowAny = False,
+    metrics_per_vif: PerVif = False,
 ) -> None:
     """Control a virtual machine's own vSwitch: its one VIF is attached once and for all."""
     if print_default_config:
         typer.echo(examples.GUEST, nl=False)
         return
     logs.configure(log_level, log_json)
+    observe = _observe(metrics, metrics_allow_any, metrics_per_vif)
     settings = _load(load_guest, config, socket, pipeline)
     try:
-        profile = GuestProfile(settings)
-        program = find_program(profile.program, settings.pipeline)
-        attachments = FixedAttachment(profile.own_vif())
-        controller = Controller(
-            profile, attachments, settings.switch, program, cip=settings.channel.cip, vni=0
-        )
-        asyncio.run(_run(controller, settings.socket))
+        target = TARGETS[settings.switch.architecture]
+        guest_profile = GuestProfile(settings)
+        profile = TargetedProfile(guest_profile, target)
+        program = find_program(profile.program, settings.pipeline, target.folder)
+        attachments = FixedAttachment(guest_profile.own_vif())
+        controller = Controller(profile, attachments, settings.switch, program, cip=settings.channel.cip)
+        asyncio.run(_run(controller, settings.socket, observe))
     except ConfigError as error:
         _fail(str(error), code=2)
-    except SocketInUseError as error:
+    except (SocketInUseError, MetricsAddressError) as error:
         _fail(str(error), code=1)
 
 
@@ -163,13 +178,34 @@ def _load(
     )
 
 
-async def _run(controller: Controller, socket: Path) -> None:
+@dataclass(frozen=True)
+class _Observe:
+    """Where metrics are served, and whether those of each VIF are."""
+
+    at: MetricsAddress | None
+    per_vif: bool
+
+
+def _observe(metrics: str | None, allow_any: bool, per_vif: bool) -> _Observe:
+    try:
+        return _Observe(metrics_address(metrics, allow_any), per_vif)
+    except ValueError as error:
+        _fail(str(error), code=2)
+
+
+async def _run(controller: Controller, socket: Path, observe: _Observe) -> None:
     """Until SIGTERM or SIGINT."""
+    registry = CollectorRegistry()
+    registry.register(ControllerCollector(controller, per_vif=observe.per_vif))
+
+    async def prepare() -> None:
+        await controller.vswitch.read_verdicts()
+
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    async with serving(controller, socket):
+    async with serving(controller, socket), exposition.serving(observe.at, registry, prepare):
         tasks = {asyncio.create_task(controller.vswitch.run()), asyncio.create_task(stopped.wait())}
         done, running = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in running:

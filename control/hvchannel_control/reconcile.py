@@ -6,7 +6,8 @@ A packet must never pass under a mixture of the old and the new state. Three lay
 lets a port's packets in; `source_guard`, `forward` and `arp` decide who may speak and where it goes; the rest
 (`restore`, `member`, `tag`, `translate`) says how. What leaves goes first, from the outermost layer inwards;
 what comes then follows from the innermost outwards. Every table's default action drops, so a step between the
-two states passes less, never something else.
+two states passes less, never something else. An attachment that leads to another logical switch than before leaves and
+comes, rather than change in its place: it would lead to the old one while that has its new guards already.
 """
 
 import enum
@@ -44,15 +45,19 @@ _OUTERMOST = 2
 
 
 def plan(actual: Iterable[Entry], desired: Iterable[Entry]) -> list[Batch]:
-    """The batches that take a switch from `actual` to `desired`: an update per thing that differs, none
-    empty.
+    """The batches that take a switch from `actual` to `desired`: an update per thing that differs, two where an
+    outermost entry leads elsewhere, none empty.
 
     Entries of const tables are the program's own and belong in neither. Raises ValueError when two desired
     entries have one key.
     """
     holds = {entry.key: entry for entry in actual}
     wants = _by_key(desired)
-    removed = [Update(Operation.DELETE, entry) for key, entry in holds.items() if key not in wants]
+    removed = [
+        Update(Operation.DELETE, entry) for entry in holds.values() if _leaves(entry, wants.get(entry.key))
+    ]
+    for update in removed:
+        del holds[update.entry.key]
     written = [
         Update(operation, entry)
         for key, entry in wants.items()
@@ -61,6 +66,13 @@ def plan(actual: Iterable[Entry], desired: Iterable[Entry]) -> list[Batch]:
     batches = [_of_layer(removed, layer) for layer in range(_OUTERMOST, _INNERMOST - 1, -1)]
     batches += [_of_layer(written, layer) for layer in range(_INNERMOST, _OUTERMOST + 1)]
     return [batch for batch in batches if batch]
+
+
+def _leaves(holds: Entry, wants: Entry | None) -> bool:
+    if wants is None:
+        return True
+    outermost = _LAYERS.get(holds.table) == _OUTERMOST
+    return outermost and (holds.action, holds.args) != (wants.action, wants.args)
 
 
 def _operations(holds: Entry | None, wants: Entry) -> list[Operation]:

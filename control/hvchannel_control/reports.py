@@ -19,48 +19,49 @@ log = structlog.get_logger()
 class Reports:
     """Counts every report and logs the first per source, then one in five seconds with the number left out.
 
-    A source is an ingress port: everything else in a spoofed frame is what its sender chose, and would let it
-    flood the log. `vif_at` names the VIF at a port, or None.
+    A source is an ingress port and a VNI, which the attachment gives a frame: everything else in a spoofed frame is
+    what its sender chose, and would let it flood the log. `vif_at` names the VIF at a port with a VNI (0: not known),
+    or None.
     """
 
     def __init__(
-        self, vif_at: Callable[[int], str | None], clock: Callable[[], float] = time.monotonic
+        self, vif_at: Callable[[int, int], str | None], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.digests: Counter[str] = Counter()
         self._vif_at = vif_at
         self._clock = clock
-        self._logged_at: dict[tuple[str, int], float] = {}
-        self._left_out: Counter[tuple[str, int]] = Counter()
+        self._logged_at: dict[tuple[str, int, int], float] = {}
+        self._left_out: Counter[tuple[str, int, int]] = Counter()
 
     def digest(self, name: str, values: Mapping[str, int]) -> None:
         """One frame's digest, with the names of its P4 struct."""
         self.digests[name] += 1
-        port = values.get("port", 0)
-        left_out = self._due(name, port)
+        port, vni = values.get("port", 0), values.get("vni", 0)
+        left_out = self._due(name, port, vni)
         if left_out is not None:
             shown = {key: _show(key, value) for key, value in values.items()}
             log.warning(
-                "vSwitch reports a drop", digest=name, vif=self._vif_at(port), left_out=left_out, **shown
+                "vSwitch reports a drop", digest=name, vif=self._vif_at(port, vni), left_out=left_out, **shown
             )
 
     def packet_in(self, metadata: Mapping[str, int], payload: bytes) -> None:
         """A packet that the vSwitch passed to the controller."""
         port, reason = metadata.get("ingress_port", 0), metadata.get("reason", 0)
-        left_out = self._due(f"packet_in {reason}", port)
+        left_out = self._due(f"packet_in {reason}", port, 0)
         if left_out is not None:
             log.info(
                 "packet for the controller",
                 port=port,
-                vif=self._vif_at(port),
+                vif=self._vif_at(port, 0),
                 reason=reason,
                 bytes=len(payload),
                 head=payload[:_SHOWN_BYTES].hex(),
                 left_out=left_out,
             )
 
-    def _due(self, name: str, port: int) -> int | None:
+    def _due(self, name: str, port: int, vni: int) -> int | None:
         """How many were left out since the last that was logged, or None when this one is to be."""
-        source, now = (name, port), self._clock()
+        source, now = (name, port, vni), self._clock()
         if now - self._logged_at.get(source, -_LOG_INTERVAL_S) < _LOG_INTERVAL_S:
             self._left_out[source] += 1
             return None

@@ -10,10 +10,14 @@ from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import structlog
+from hvchannel_telemetry import grpc_server
+from hvchannel_telemetry.log_levels import LogLevels
+from hvchannel_telemetry.process_service import ProcessService
 
 from hvchannel_control.api import control_pb2, control_pb2_grpc
 from hvchannel_control.attachments import Reason, RefusedError
 from hvchannel_control.controller import Controller
+from hvchannel_control.logs import OWN
 from hvchannel_control.store import StoreError
 
 _STOP_GRACE_S = 0.5
@@ -41,6 +45,8 @@ async def serving(controller: Controller, path: Path) -> AsyncIterator[None]:
     _clear(path)
     server = grpc.aio.server()
     control_pb2_grpc.add_ControlServicer_to_server(_Servicer(controller), server)
+    process = ProcessService(controller.health(), LogLevels(OWN))
+    grpc_server.add_to(server, process)
     mask = os.umask(0o177)
     try:
         server.add_insecure_port(f"unix:{path}")
@@ -54,6 +60,7 @@ async def serving(controller: Controller, path: Path) -> AsyncIterator[None]:
         yield
     finally:
         controller.watchers.close()
+        process.close()
         await server.stop(_STOP_GRACE_S)
         _remove(path)
 
@@ -87,7 +94,9 @@ class _Servicer(control_pb2_grpc.ControlServicer):
         self, request: control_pb2.AttachRequest, context: _Context
     ) -> control_pb2.Vif:
         try:
-            return self._controller.attach(request.vif_id, request.mac, request.port, request.vlan)
+            return self._controller.attach(
+                request.vif_id, request.mac, request.port, request.vlan, request.vni
+            )
         except (RefusedError, StoreError) as error:
             await _abort(context, error)
 

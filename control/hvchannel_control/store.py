@@ -7,19 +7,32 @@ from pathlib import Path
 
 from hvchannel_control.vif import Vif
 
-_SCHEMA_VERSION = 1
-_SCHEMA = """
+_SCHEMA_VERSION = 2
+_LEASES = """
 CREATE TABLE lease (
     vif_id TEXT PRIMARY KEY,
     lip TEXT NOT NULL UNIQUE
-) STRICT, WITHOUT ROWID;
+) STRICT, WITHOUT ROWID
+"""
+_ATTACHMENTS = """
 CREATE TABLE attachment (
     vif_id TEXT PRIMARY KEY REFERENCES lease (vif_id),
     mac TEXT NOT NULL UNIQUE,
-    port INTEGER NOT NULL UNIQUE,
-    vlan INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+    port INTEGER NOT NULL,
+    vlan INTEGER NOT NULL,
+    vni INTEGER NOT NULL,
+    UNIQUE (port, vlan),
+    UNIQUE (port, vni)
+) STRICT, WITHOUT ROWID
 """
+_NEW = (_LEASES, _ATTACHMENTS)
+# Version 1 had one VIF per port, and one logical switch.
+_FROM_1 = (
+    "ALTER TABLE attachment RENAME TO before",
+    _ATTACHMENTS,
+    "INSERT INTO attachment (vif_id, mac, port, vlan, vni) SELECT vif_id, mac, port, vlan, 0 FROM before",
+    "DROP TABLE before",
+)
 
 
 class StoreError(Exception):
@@ -28,6 +41,9 @@ class StoreError(Exception):
 
 class Store:
     """The open file. One process at a time: a second one is refused.
+
+    A VIF of the default logical switch is kept with VNI 0: it stays on that switch when the configuration gives it
+    another VNI.
 
     Every method that changes something returns when the change is on disk, and raises StoreError when it is
     not.
@@ -51,30 +67,32 @@ class Store:
         self._db.execute("PRAGMA foreign_keys = ON")
         self._db.execute("BEGIN EXCLUSIVE")
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            for statement in _SCHEMA.split(";"):
-                self._db.execute(statement)
+        for statement in {0: _NEW, 1: _FROM_1}.get(version, ()):
+            self._db.execute(statement)
+        if version < _SCHEMA_VERSION:
             self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         self._db.execute("COMMIT")
-        if version not in (0, _SCHEMA_VERSION):
+        if version > _SCHEMA_VERSION:
             raise StoreError(
-                f"{self._path}: schema version {version} is not {_SCHEMA_VERSION}, which this one reads"
+                f"{self._path}: schema version {version} is newer than {_SCHEMA_VERSION}, the newest this one reads"
             )
 
     def vifs(self) -> list[Vif]:
         """All attachments, by VIF id."""
         rows = self._db.execute(
-            "SELECT vif_id, mac, port, vlan, lip FROM attachment JOIN lease USING (vif_id) ORDER BY vif_id"
+            "SELECT vif_id, mac, port, vlan, lip, vni FROM attachment JOIN lease USING (vif_id) ORDER BY vif_id"
         )
-        return [Vif(vif_id, mac, port, vlan, IPv4Address(lip)) for vif_id, mac, port, vlan, lip in rows]
+        return [
+            Vif(vif_id, mac, port, vlan, IPv4Address(lip), vni) for vif_id, mac, port, vlan, lip, vni in rows
+        ]
 
     def attach(self, vif: Vif) -> None:
         """Keeps an attachment and its lease."""
         self._change(
             ("INSERT INTO lease (vif_id, lip) VALUES (?, ?)", (vif.vif_id, str(vif.lip))),
             (
-                "INSERT INTO attachment (vif_id, mac, port, vlan) VALUES (?, ?, ?, ?)",
-                (vif.vif_id, vif.mac, vif.port, vif.vlan),
+                "INSERT INTO attachment (vif_id, mac, port, vlan, vni) VALUES (?, ?, ?, ?, ?)",
+                (vif.vif_id, vif.mac, vif.port, vif.vlan, vif.vni),
             ),
         )
 

@@ -7,10 +7,11 @@ from ipaddress import IPv4Address
 
 @dataclass(frozen=True, slots=True)
 class Vif:
-    """A VIF, attached to a port of the vSwitch. A guest does not know its own LIP."""
+    """A VIF, attached to a port of the vSwitch. A guest knows neither its own LIP nor the VNI (0)."""
 
     vif_id: str
     mac: str
     port: int
     vlan: int
     lip: IPv4Address | None = None
+    vni: int = 0

@@ -16,7 +16,7 @@ from hvchannel_control.compiled import CompiledProgram
 from hvchannel_control.config import SwitchSection
 from hvchannel_control.entries import Count, Entry, EntryKey
 from hvchannel_control.finsy_failures import FinsyFailures
-from hvchannel_control.p4entries import count_of, decode, encode_all, request_of, wildcards
+from hvchannel_control.p4entries import Found, count_of, decode, encode_all, request_of, wildcards
 from hvchannel_control.reconcile import Batch, Operation, plan
 from hvchannel_control.reports import Reports
 
@@ -121,7 +121,10 @@ class VSwitch:
         request = [request_of(switch.p4info, entry) for entry in entries]
         try:
             async with asyncio.timeout(within):
-                found = [(decode(entry), count_of(entry)) async for entry in _table_entries(switch, request)]
+                answers = cast(AsyncIterator[Found], switch.read(request))  # as in _table_entries
+                found = [
+                    (entry, count_of(each)) async for each in answers if (entry := decode(each)) is not None
+                ]
         except (fy.P4ClientError, TimeoutError, AssertionError) as error:  # finsy asserts an open channel
             raise SwitchError(f"the vSwitch at {self._settings.address}: {_explain(error)}") from error
         return {entry.key: (entry, count) for entry, count in found}
@@ -284,11 +287,8 @@ class _Link:
 
 
 async def _read(switch: fy.Switch) -> set[Entry]:
-    return {
-        decode(entry)
-        async for entry in _table_entries(switch, wildcards(switch.p4info))
-        if not entry.is_const
-    }
+    found = cast(AsyncIterator[Found], switch.read(wildcards(switch.p4info)))  # as in _table_entries
+    return {entry async for each in found if (entry := decode(each)) is not None}
 
 
 async def _write_request(switch: fy.Switch, updates: Batch) -> list[str]:

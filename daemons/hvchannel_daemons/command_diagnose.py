@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from hvchannel_daemons.command_output import fail, need_feed, print_json
-from hvchannel_daemons.command_status import ControlSocket, console
+from hvchannel_daemons.command_status import ControlSockets, console
 from hvchannel_daemons.diagnosis.evidence import Where, gather
 from hvchannel_daemons.diagnosis.hops import Diagnosis, State
 from hvchannel_daemons.diagnosis.walk import walk
@@ -24,7 +24,7 @@ _STYLES: Final = {State.OK: "green", State.BROKEN: "bold red", State.UNKNOWN: "y
 def diagnose(
     vif: Vif,
     at: FeedAt,
-    socket: ControlSocket = None,
+    socket: ControlSockets = None,
     guest_control: Annotated[
         str | None,
         typer.Option(
@@ -53,7 +53,7 @@ def diagnose(
         lambda: at.open(create=False),
         at.where,
         host or sockets.gethostname(),
-        socket,
+        tuple(socket or ()),
         Path(guest_control.replace("{vif}", vif)) if guest_control else None,
     )
     try:

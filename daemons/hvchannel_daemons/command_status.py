@@ -19,9 +19,14 @@ from hvchannel_daemons.status.show import as_json, table
 _PIPE_WIDTH: Final = 240  # where no terminal sets a width, nothing is to be cut off
 _REDRAW_SECONDS: Final = 1.0
 
-ControlSocket = Annotated[
-    Path | None,
-    typer.Option("--socket", "-s", envvar="HVCHANNEL_CONTROL", help="The controller's local API."),
+ControlSockets = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--socket",
+        "-s",
+        envvar="HVCHANNEL_CONTROL",
+        help="The controller's local API; one for each hypervisor (in the variable with : between).",
+    ),
 ]
 
 
@@ -32,7 +37,7 @@ def status(
     host: Annotated[
         str | None, typer.Option("--host", help="Only VIFs whose session is at this hypervisor.")
     ] = None,
-    socket: ControlSocket = None,
+    socket: ControlSockets = None,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Stay, and show what changes, until Ctrl-C.")
     ] = False,
@@ -47,7 +52,7 @@ def status(
     need_feed(at)
 
     async def once() -> Overview:
-        return await look(lambda: at.open(create=False), socket, vif=vif, host=host)
+        return await look(lambda: at.open(create=False), socket or [], vif=vif, host=host)
 
     try:
         if watch:

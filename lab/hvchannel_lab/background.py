@@ -33,6 +33,7 @@ def background_lab(
     target: Target = Target.SOFTSWITCH,
     engine: Engine = Engine.AUTO,
     feed_engine: FeedEngine = FeedEngine.SQLITE,
+    hosts: int = 1,
     trace_limit: int = DEFAULT_TRACE_LIMIT,
     up_within: float = 120.0,
 ) -> Iterator[Handle]:
@@ -42,7 +43,16 @@ def background_lab(
     """
     up = [sys.executable, "-m", "hvchannel_lab.cli", "up"]
     options = ["--name", name, "--state", str(state), "--vms", str(vms), "--target", target]
-    options += ["--engine", engine, "--feed", feed_engine, "--trace-limit", str(trace_limit)]
+    options += [
+        "--hosts",
+        str(hosts),
+        "--engine",
+        engine,
+        "--feed",
+        feed_engine,
+        "--trace-limit",
+        str(trace_limit),
+    ]
     printed = state.with_name(f"{state.name}.log")
     with printed.open("wb") as output:
         process = subprocess.Popen(

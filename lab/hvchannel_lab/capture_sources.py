@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from hvchannel_lab import network
 from hvchannel_lab.capture import Source
 from hvchannel_lab.packet_socket import PacketSocket
+from hvchannel_lab.parts import Hop
 from hvchannel_lab.switch_trace import SwitchTrace
-from hvchannel_lab.topology import Hop, Topology
+from hvchannel_lab.topology import Topology
 
 
 def sources_of(topology: Topology, hops: Iterable[Hop]) -> list[Source]:

@@ -14,14 +14,19 @@ from typing import Annotated
 import typer
 
 from hvchannel_lab import registry
+from hvchannel_lab.host_option import CONTROL, Host, HostOption
 from hvchannel_lab.targets import Engine, FeedEngine, Target
 
-_CONTROL, _FEED, _LAB = "HVCHANNEL_CONTROL", "HVCHANNEL_FEED", "HVCHANNEL_LAB"
-_GUEST_CONTROL = "HVCHANNEL_GUEST_CONTROL"
+_FEED, _LAB = "HVCHANNEL_FEED", "HVCHANNEL_LAB"
+_HOST, _GUEST_CONTROL = "HVCHANNEL_HOST", "HVCHANNEL_GUEST_CONTROL"
 _STATE_ROOT = Path("state")
 _DOWN_WITHIN = 60.0  # seconds
 _FEED_VERBS = ("put", "get", "delete", "wait", "history", "watch", "import", "status", "diagnose", "reports")
-_OWN_VERBS = ("run", "up", "down", "journey", "restart", "shell-env", "trace")
+_OVER_ALL_HOSTS = ("status", "diagnose")  # verbs that take the controllers of all hypervisors
+_OWN_VERBS = (
+    *("run", "up", "down", "journey", "trace", "move", "restart", "shell-env"),
+    *("metrics", "health", "log-level"),
+)
 
 
 app = typer.Typer(
@@ -36,7 +41,17 @@ app = typer.Typer(
 NameOption = Annotated[
     str, typer.Option("--name", envvar=_LAB, help="Of the lab; labs of different names run at once.")
 ]
-VmsOption = Annotated[int, typer.Option("--vms", help="How many VMs, 1 to 64.")]
+VmsOption = Annotated[
+    int,
+    typer.Option("--vms", help="How many VMs, 1 to 64; with several hypervisors on each, 64 at most in all."),
+]
+HostsOption = Annotated[
+    int,
+    typer.Option(
+        "--hosts",
+        help="How many hypervisors, 1 to 8: 'host', or hv1, hv2 and so on. More than one need --feed nats.",
+    ),
+]
 StateOption = Annotated[
     Path | None,
     typer.Option("--state", help="The lab's directory: sockets, logs, traces, feed. Default: state/NAME."),
@@ -66,6 +81,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, 
 
 
 _no_lab: list[str] = []  # why a verb that speaks to a running lab found none
+_host_option = HostOption()
 
 
 @app.callback()
@@ -83,7 +99,11 @@ def _find_the_lab(
     except LookupError as error:
         _no_lab.append(str(error))  # no failure: a socket or a feed may be given by option
         return
-    os.environ.setdefault(_CONTROL, str(state / "host" / "control.sock"))
+    _host_option.lab_is(state)
+    if context.invoked_subcommand in _OVER_ALL_HOSTS:
+        os.environ.setdefault(CONTROL, os.pathsep.join(map(str, _host_option.sockets)))
+        if _host_option.is_one:
+            os.environ.setdefault(_HOST, _host_option.sockets[0].parent.name)
     os.environ.setdefault(_GUEST_CONTROL, str(state / "{vif}" / "control.sock"))  # VMs bear their VIFs' names
     from hvchannel_lab import lab_feed  # noqa: PLC0415
 
@@ -94,7 +114,10 @@ def _find_the_lab(
         lab_feed.go_where_it_is(state)
 
 
-@app.command(epilog="Example: hvchannel run --vms 8 --once --json | jq '.[0].there[4].found'")
+@app.command(
+    epilog="Examples: hvchannel run --vms 8 --once --json | jq '.[0].there[4].found'; "
+    "hvchannel run --hosts 2 --feed nats --json | jq .moved.steps"
+)
 def run(
     vms: VmsOption = 2,
     name: NameOption = registry.DEFAULT_LAB,
@@ -102,14 +125,18 @@ def run(
     target: TargetOption = Target.SOFTSWITCH,
     engine: EngineOption = Engine.AUTO,
     feed_engine: FeedOption = FeedEngine.SQLITE,
+    hosts: HostsOption = 1,
     once: Annotated[bool, typer.Option("--once", help="End after the journey, on a terminal too.")] = False,
     keep: KeepOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Bring a lab up, deliver a document to each VM, get the answers back, show the journey hop by hop.
 
-    On a terminal the lab stays up with a live view until Ctrl-C. Exits 1 when an element of the journey
-    cannot be shown.
+    With several hypervisors: how the VIFs stand, a document to each VM, one journey on each hypervisor, then a VM
+    that moves from hv1 to hv2 while a document waits for it, and what became of both.
+
+    On a terminal the lab stays up with a live view until Ctrl-C. Exits 1 when something of this cannot be shown,
+    and names it.
     """
     from hvchannel_lab.lab_commands import Options, serve  # noqa: PLC0415 (--help need not load all this)
 
@@ -127,12 +154,15 @@ def run(
                 target=target,
                 engine=engine,
                 feed_engine=feed_engine,
+                hosts=hosts,
             )
         )
     )
 
 
-@app.command(epilog="Example: hvchannel up --vms 4 --target bmv2 &")
+@app.command(
+    epilog="Examples: hvchannel up --vms 4 --target bmv2 &   hvchannel up --hosts 3 --vms 1 --feed nats &"
+)
 def up(
     vms: VmsOption = 2,
     name: NameOption = registry.DEFAULT_LAB,
@@ -140,6 +170,7 @@ def up(
     target: TargetOption = Target.SOFTSWITCH,
     engine: EngineOption = Engine.AUTO,
     feed_engine: FeedOption = FeedEngine.SQLITE,
+    hosts: HostsOption = 1,
     keep: KeepOption = False,
     trace_limit: Annotated[
         int | None,
@@ -163,6 +194,7 @@ def up(
                 target=target,
                 engine=engine,
                 feed_engine=feed_engine,
+                hosts=hosts,
             )
         )
     )
@@ -201,9 +233,7 @@ def trace(
     ] = None,
     socket: Annotated[
         Path | None,
-        typer.Option(
-            "--socket", "-s", envvar=_CONTROL, help="With --trace-file: the controller's local API."
-        ),
+        typer.Option("--socket", "-s", envvar=CONTROL, help="With --trace-file: the controller's local API."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -219,9 +249,24 @@ def trace(
     _exit_with(trace_packet(name, vif, trace_file, socket, as_json))
 
 
+@app.command(epilog="Example: hvchannel move vm2 hv2")
+def move(
+    vm: Annotated[str, typer.Argument(help="The VM, such as vm2.")],
+    host: Annotated[str, typer.Argument(help="The hypervisor it goes to, such as hv2.")],
+    name: NameOption = registry.DEFAULT_LAB,
+) -> None:
+    """Move a VM to another hypervisor of a running lab, as a live migration would: its programs go on, its VNIC is
+    pulled here and plugged in there. Returns when its daemon is reached there."""
+    from hvchannel_lab.lab_commands import move_vm  # noqa: PLC0415
+
+    _exit_with(move_vm(name, vm, host))
+
+
 @app.command(epilog="Example: hvchannel restart vm1/guestd")
 def restart(
-    process: Annotated[str, typer.Argument(help="As in the live view: host/softswitch, vm1/guestd.")],
+    process: Annotated[
+        str, typer.Argument(help="As in the live view: host/softswitch, vm1/guestd, hv2/hostd.")
+    ],
     name: NameOption = registry.DEFAULT_LAB,
     number: Annotated[str, typer.Option("--signal", help="TERM, KILL, ...")] = "TERM",
 ) -> None:
@@ -236,14 +281,17 @@ def restart(
 
 
 @app.command("shell-env", epilog='Example: eval "$(hvchannel shell-env --name other)"')
-def shell_env(name: NameOption = registry.DEFAULT_LAB) -> None:
-    """Print what makes a shell's hvchannel commands speak to one running lab."""
+def shell_env(name: NameOption = registry.DEFAULT_LAB, host: Host = None) -> None:
+    """Print what makes a shell's hvchannel commands speak to one running lab, and with --host to one of its
+    hypervisors."""
     try:
         state = registry.find(name).state
-    except LookupError as error:
+        _host_option.lab_is(state)
+        control = _host_option.socket(host) if host or _host_option.is_one else None
+    except (LookupError, ValueError) as error:
         _fail(str(error))
     typer.echo(f"export {_LAB}={shlex.quote(name)}")
-    typer.echo(f"export {_CONTROL}={shlex.quote(str(state / 'host' / 'control.sock'))}")
+    typer.echo(f"export {CONTROL}={shlex.quote(str(control))}" if control else f"unset {CONTROL}")
     from hvchannel_lab import lab_feed  # noqa: PLC0415
 
     typer.echo(f"export {_FEED}={shlex.quote(lab_feed.location(state))}")
@@ -282,7 +330,11 @@ def _compose() -> None:
     from hvchannel_control import commands as control_commands  # noqa: PLC0415
     from hvchannel_daemons import commands as feed_commands  # noqa: PLC0415
 
+    from hvchannel_lab import observe_commands  # noqa: PLC0415
+
+    observe_commands.register(app)
     control_commands.register(app)
+    _host_option.add_to(app)
     feed_commands.register(app)
 
 

@@ -44,12 +44,13 @@ class Element:
 
 @dataclass
 class Witness:
-    """Looks for evidence of one VM's packets, and remembers for each element where it was found."""
+    """Looks for evidence of the packets of one VM, which is on `host`, and remembers for each element where it was
+    found."""
 
     handle: Handle
     capture: Capture
     account: Account
-    vm: str
+    host: str
     elements: list[Element] = field(default_factory=list)
     _sources: list[str] = field(default_factory=list)
     _number: str = ""

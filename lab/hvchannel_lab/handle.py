@@ -21,19 +21,20 @@ from typing import Any, TypeVar
 import grpc
 from hvchannel_control.api import control_pb2 as control
 from hvchannel_control.api import control_pb2_grpc
-from hvchannel_daemons.feed.interface import Delivery, Feed, Session, StoredReport
+from hvchannel_daemons.feed.interface import Delivery, Feed, Session, SessionState, StoredReport
 from hvchannel_daemons.guestd.client import GuestClient
 
-from hvchannel_lab import lab_feed, registry, traces
+from hvchannel_lab import lab_feed, network, registry, traces
 from hvchannel_lab.capture import Capture
 from hvchannel_lab.capture_sources import sources_of
 from hvchannel_lab.installation import program_path
 from hvchannel_lab.namespaces import command_in, inside
+from hvchannel_lab.parts import Vm
 from hvchannel_lab.registry import Process
 from hvchannel_lab.supervisor import PROCESSES_FILE
 from hvchannel_lab.tables import Entry, SwitchReader
 from hvchannel_lab.targets import Target
-from hvchannel_lab.topology import Topology, TopologyError, Vm
+from hvchannel_lab.topology import Topology, TopologyError
 
 T = TypeVar("T")
 _POLL = 0.02  # seconds
@@ -44,7 +45,8 @@ class LabTimeoutError(TimeoutError):
 
 
 class Handle:
-    """A lab that is up. `who` is "host" or a VM's name, a process is "host/softswitch", a hop "vm1/eth0"."""
+    """A lab that is up. `who` is a hypervisor's name ("host" where there is one) or a VM's, a process is
+    "host/softswitch", a hop "vm1/eth0"."""
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
@@ -104,6 +106,18 @@ class Handle:
 
         return self._with_feed(arrived)
 
+    def reports_about(self, vif: str, key: str, revision: int) -> list[StoredReport]:
+        """All of them that the feed has."""
+
+        async def matching(feed: Feed) -> list[StoredReport]:
+            return [
+                stored
+                for stored in await feed.reports(vif, limit=10_000)
+                if (stored.report.about_key, stored.report.about_revision) == (key, revision)
+            ]
+
+        return self._with_feed(matching)
+
     def delivery(self, vif: str, key: str) -> Delivery | None:
         """How far a key has come."""
         return self._with_feed(lambda feed: feed.delivery(vif, key))
@@ -111,6 +125,24 @@ class Handle:
     def sessions(self) -> dict[str, Session]:
         """hostd's sessions by VIF, as it last wrote them to the feed."""
         return self._with_feed(lambda feed: feed.sessions())
+
+    def wait_ready(self, vif: str, host: str, timeout: float = 30.0) -> Session:
+        """Returns when that hypervisor's hostd has a ready session with the VIF. Raises LabTimeoutError, FeedError."""
+
+        async def reached(feed: Feed) -> Session:
+            deadline = time.monotonic() + timeout
+            while True:
+                session = (await feed.sessions()).get(vif)
+                if session and session.state is SessionState.READY and session.host == host:
+                    return session
+                if time.monotonic() > deadline:
+                    state = (
+                        f"{session.state} at {session.host}: {session.reason}" if session else "no session"
+                    )
+                    raise LabTimeoutError(f"{host} has not reached {vif} within {timeout:g} s ({state})")
+                await asyncio.sleep(_POLL)
+
+        return self._with_feed(reached)
 
     def read_in_guest(self, vm: str, key: str) -> bytes:
         """A document's content as guestd hands it to local programs. Raises GuestClientError."""
@@ -122,11 +154,25 @@ class Handle:
 
     # Controllers and vSwitches
 
-    def vifs(self) -> dict[str, control.Vif]:
-        """The host controller's attachments, by VIF. Raises grpc.RpcError."""
-        with grpc.insecure_channel(f"unix:{self.topology.control_socket('host')}") as channel:
-            stub: Any = control_pb2_grpc.ControlStub(channel)
-            return {vif.vif_id: vif for vif in stub.List(control.ListRequest(), timeout=10).vifs}
+    def host_of(self, vm: str) -> str:
+        """The hypervisor in which the VM's VNIC is plugged now. Raises TopologyError, OSError."""
+        name = self.topology.vm(vm).name
+        host = network.plugged_at(self.topology).get(name)
+        if host is None:
+            raise TopologyError(
+                f"{name} is on no hypervisor now: on its way to one, or its VNIC is pulled "
+                f"(hypervisors: {', '.join(self.topology.hosts)})"
+            )
+        return host
+
+    def vifs(self, *hosts: str) -> dict[str, control.Vif]:
+        """The attachments at these hypervisors' controllers, at all by default, by VIF. Raises grpc.RpcError."""
+        found: dict[str, control.Vif] = {}
+        for host in hosts or self.topology.hosts:
+            with grpc.insecure_channel(f"unix:{self.topology.control_socket(host)}") as channel:
+                stub: Any = control_pb2_grpc.ControlStub(channel)
+                found |= {vif.vif_id: vif for vif in stub.List(control.ListRequest(), timeout=10).vifs}
+        return found
 
     def control_status(self, who: str) -> control.Status:
         """A controller's view of its vSwitch. Raises grpc.RpcError."""
@@ -156,8 +202,9 @@ class Handle:
     # Packets
 
     def capture(self, *hops: str, limit: int = 20_000) -> Capture:
-        """A context manager that captures at these hops (all by default), by what shows their frames now."""
-        chosen = [self.topology.hop(name) for name in hops] if hops else self.topology.hops
+        """A context manager that captures at these hops (by default all that are there), by what shows their frames
+        now."""
+        chosen = [self.topology.hop(name) for name in hops] if hops else network.present(self.topology)
         return Capture(sources_of(self.topology, chosen), limit)
 
     def send(self, hop: str, *frames: bytes) -> None:
@@ -234,16 +281,10 @@ class Handle:
         timeout: float = 30.0,
         check: bool = False,
     ) -> subprocess.CompletedProcess[bytes]:
-        """Runs a program on the hypervisor ("host") or in a VM, to its end. Raises as subprocess.run does."""
-        namespace = self.namespace(where)
-        command = command_in(namespace, [str(word) for word in argv])
+        """Runs a program on a hypervisor, in a VM or where the control plane is, to its end. Raises TopologyError, else
+        as subprocess.run does."""
+        command = command_in(self.topology.namespace(where), [str(word) for word in argv])
         return subprocess.run(command, input=stdin, capture_output=True, timeout=timeout, check=check)
-
-    def namespace(self, where: str) -> str:
-        """The network namespace of "host", a VM, or itself. Raises TopologyError."""
-        if where in self.topology.namespaces:
-            return where
-        return self.topology.hypervisor.namespace if where == "host" else self.topology.vm(where).namespace
 
     @staticmethod
     def until(condition: Callable[[], T | None], what: str, timeout: float = 30.0) -> T:

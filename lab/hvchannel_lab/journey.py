@@ -18,8 +18,8 @@ from ipaddress import IPv4Address
 from hvchannel_lab.accounts import account_of
 from hvchannel_lab.evidence import Element, MissingError, Witness
 from hvchannel_lab.handle import Handle
+from hvchannel_lab.parts import Vm
 from hvchannel_lab.tables import mac_text
-from hvchannel_lab.topology import Vm
 
 DOCUMENT_KEY = "interfaces/web-0"
 CONTENT_TYPE = "application/json"
@@ -66,22 +66,27 @@ def sample_document(vm: Vm) -> bytes:
     return json.dumps(configuration).encode()
 
 
-def observe(handle: Handle) -> list[Journey]:
-    """Sends a document to each VM, awaits each answer, and shows both ways.
+def observe(handle: Handle, *names: str) -> list[Journey]:
+    """Sends a document to each of these VMs, to all by default, awaits each answer, and shows both ways.
 
-    Raises JourneyError, LabTimeoutError, FeedError, SwitchReadError, OSError.
+    Raises JourneyError, LabTimeoutError, FeedError, SwitchReadError, TopologyError, OSError.
     """
+    vms = [handle.topology.vm(name) for name in names] or handle.vms
+    hosts = {vm.name: handle.host_of(vm.name) for vm in vms}
     with handle.capture() as capture:
         account = account_of(handle, capture)
         sent = []
-        for vm in handle.vms:
+        for vm in vms:
             content = sample_document(vm)
             revision = handle.put(vm.vif, DOCUMENT_KEY, content, CONTENT_TYPE)
             sent.append(Sent(vm, DOCUMENT_KEY, revision, content))
         for document in sent:
             handle.wait_acked(document.vm.vif, document.key, document.revision)
             handle.wait_report(document.vm.vif, document.key, document.revision)
-        return [_journey(Witness(handle, capture, account, document.vm.name), document) for document in sent]
+        return [
+            _journey(Witness(handle, capture, account, hosts[document.vm.name]), document)
+            for document in sent
+        ]
 
 
 def _journey(witness: Witness, sent: Sent) -> Journey:
@@ -96,7 +101,7 @@ def _journey(witness: Witness, sent: Sent) -> Journey:
 
 def _there(w: Witness, sent: Sent) -> None:
     topology, vm = w.handle.topology, sent.vm
-    hypervisor = topology.hypervisor
+    hypervisor = topology.host(w.host)
 
     w.element("1")
     delivery = w.handle.delivery(vm.vif, sent.key)
@@ -114,7 +119,7 @@ def _there(w: Witness, sent: Sent) -> None:
 
     w.element("2")
     generated, header = w.frame(
-        f"host/{hypervisor.hostd_interface}",
+        f"{w.host}/{hypervisor.hostd_interface}",
         True,
         lambda frame: sent.content in frame.data,
         f"a frame with the document's {len(sent.content)} bytes",
@@ -137,21 +142,21 @@ def _there(w: Witness, sent: Sent) -> None:
     )
 
     w.element("3")
-    host = w.record("host", generated.data)
-    attachment = w.hit("host", host, "attachment", "attach_hypervisor")
+    host = w.record(w.host, generated.data)
+    attachment = w.hit(w.host, host, "attachment", "attach_hypervisor")
     vni = attachment.args["vni"]
-    forward = w.hit("host", host, "forward", "to_port")
+    forward = w.hit(w.host, host, "forward", "to_port")
     w.same("the first identifier, stored by `attachment` and read by `forward`", vni, forward.key["vni"])
     w.shown("a first identifier is stored in metadata of the packet", VNI=vni, set_by="attachment")
 
     w.element("4")
     w.frame(
-        f"host/{hypervisor.hostd_switch_interface}",
+        f"{w.host}/{hypervisor.hostd_switch_interface}",
         False,
         lambda frame: frame.data == generated.data,
         "the generated frame, unchanged",
     )
-    host = w.record("host", generated.data)
+    host = w.record(w.host, generated.data)
     w.shown(
         "the first switch receives it at a first port, the first daemon's",
         first_port=host.port,
@@ -159,9 +164,9 @@ def _there(w: Witness, sent: Sent) -> None:
     )
 
     w.element("5")
-    forward = w.hit("host", host, "forward", "to_port")
+    forward = w.hit(w.host, host, "forward", "to_port")
     second_port = forward.args["port"]
-    member = w.hit("host", host, "member", "member_guest")
+    member = w.hit(w.host, host, "member", "member_guest")
     w.same("port and VNI of `member`", member.key, {"port": second_port, "vni": vni})
     w.same("destination MAC of key and frame", mac_text(forward.key["dst_mac"]), header.dst_mac)
     w.same("destination IP of key and frame", str(IPv4Address(forward.key["dst_ip"])), header.dst_ip)
@@ -172,12 +177,15 @@ def _there(w: Witness, sent: Sent) -> None:
     )
 
     w.element("6")
-    tag = w.hit("host", host, "tag", "push_vlan")
+    tag = w.hit(w.host, host, "tag", "push_vlan")
     w.same("port and VNI of `tag`", tag.key, {"port": second_port, "vni": vni})
-    translate = w.hit("host", host, "translate", "to_cip")
-    tagged = w.output("host", host, second_port)
+    translate = w.hit(w.host, host, "translate", "to_cip")
+    tagged = w.output(w.host, host, second_port)
     leaving, tagged_header = w.frame(
-        f"host/{vm.vnic}", True, lambda frame: frame.data == tagged, "the frame that left the host vSwitch"
+        f"{w.host}/{vm.vnic}",
+        True,
+        lambda frame: frame.data == tagged,
+        "the frame that left the host vSwitch",
     )
     w.same("VLAN id of the entry and of the frame", tag.args["vlan_id"], tagged_header.vlan)
     w.same(
@@ -195,7 +203,7 @@ def _there(w: Witness, sent: Sent) -> None:
     )
 
     w.element("7")
-    w.frame(f"host/{vm.vnic}", True, lambda frame: frame.data == tagged, "the tagged frame")
+    w.frame(f"{w.host}/{vm.vnic}", True, lambda frame: frame.data == tagged, "the tagged frame")
     w.shown(
         "out of the second port to the VM's VNIC",
         second_port=second_port,
@@ -253,7 +261,7 @@ def _there(w: Witness, sent: Sent) -> None:
 
 def _back(w: Witness, sent: Sent) -> None:
     topology, vm = w.handle.topology, sent.vm
-    hypervisor = topology.hypervisor
+    hypervisor = topology.host(w.host)
     stored = w.handle.wait_report(vm.vif, sent.key, sent.revision)
 
     w.element("R1")
@@ -286,17 +294,17 @@ def _back(w: Witness, sent: Sent) -> None:
     tagged = w.output(vm.name, guest, vnic_port)
     w.frame(f"{vm.name}/{vm.eth}", True, lambda frame: frame.data == tagged, "the tagged answer")
     arriving, tagged_header = w.frame(
-        f"host/{vm.vnic}", False, lambda frame: frame.data == tagged, "the tagged answer, unchanged"
+        f"{w.host}/{vm.vnic}", False, lambda frame: frame.data == tagged, "the tagged answer, unchanged"
     )
     w.same("VLAN id of the entry and of the frame", pushed, tagged_header.vlan)
     w.shown("the VNIC passes it to the first switch", VNIC=f"{vm.eth} > {vm.vnic}", frame=tagged_header)
 
     w.element("R4")
-    host = w.record("host", arriving.data)
-    attachment = w.hit("host", host, "attachment", "attach_guest")
+    host = w.record(w.host, arriving.data)
+    attachment = w.hit(w.host, host, "attachment", "attach_guest")
     vni = attachment.args["vni"]
     w.same("VLAN id of the key and of the frame", attachment.key["vlan_id"], tagged_header.vlan)
-    guard = w.hit("host", host, "source_guard", "permit_source")
+    guard = w.hit(w.host, host, "source_guard", "permit_source")
     w.same("source MAC of key and frame", mac_text(guard.key["src_mac"]), tagged_header.src_mac)
     w.same("source IP of key and frame", str(IPv4Address(guard.key["src_ip"])), tagged_header.src_ip)
     w.shown(
@@ -306,11 +314,11 @@ def _back(w: Witness, sent: Sent) -> None:
     )
 
     w.element("R5")
-    restore = w.hit("host", host, "restore", "to_lip")
+    restore = w.hit(w.host, host, "restore", "to_lip")
     lip = str(IPv4Address(restore.args["lip"]))
-    first_port = w.hit("host", host, "forward", "to_port").args["port"]
-    w.hit("host", host, "member", "member_hypervisor")
-    w.hit("host", host, "tag", "leave_untagged")
+    first_port = w.hit(w.host, host, "forward", "to_port").args["port"]
+    w.hit(w.host, host, "member", "member_hypervisor")
+    w.hit(w.host, host, "tag", "leave_untagged")
     w.shown(
         "CIP becomes LIP, and the answer goes to the first port, untagged",
         source_IP=f"{tagged_header.src_ip} > {lip}",
@@ -318,8 +326,8 @@ def _back(w: Witness, sent: Sent) -> None:
     )
 
     w.element("R6")
-    delivered = w.output("host", host, first_port)
-    last = w.arrival(f"host/{hypervisor.hostd_interface}", delivered)
+    delivered = w.output(w.host, host, first_port)
+    last = w.arrival(f"{w.host}/{hypervisor.hostd_interface}", delivered)
     w.same("source IP of the entry and of the frame", lip, last.src_ip)
     w.same("tag of the frame", last.vlan, None)
     w.saw("feed")

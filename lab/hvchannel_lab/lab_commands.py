@@ -16,8 +16,9 @@ from hvchannel_control.client import ControlClient, ControlError
 from hvchannel_daemons.feed.interface import FeedError
 from rich.console import Console
 
-from hvchannel_lab import journey, journey_view, live, logs, packet_trace
+from hvchannel_lab import journey, journey_view, live, logs, packet_trace, tour, tour_view
 from hvchannel_lab.handle import Handle, LabTimeoutError
+from hvchannel_lab.move import Move, MoveError, Step
 from hvchannel_lab.registry import LabRunsError, NoSuchLabError
 from hvchannel_lab.running_lab import BringUpError, RunningLab
 from hvchannel_lab.supervisor import StartError
@@ -34,6 +35,8 @@ _FAILURES = (
     BringUpError,
     StartError,
     journey.JourneyError,
+    tour.TourError,
+    MoveError,
     LabTimeoutError,
     FeedError,
     SwitchReadError,
@@ -56,6 +59,7 @@ class Options:
     target: Target = Target.SOFTSWITCH
     engine: Engine = Engine.AUTO
     feed_engine: FeedEngine = FeedEngine.SQLITE
+    hosts: int = 1
 
 
 class _Progress:
@@ -101,6 +105,7 @@ def serve(options: Options) -> int:
             target=options.target,
             engine=options.engine,
             feed_engine=options.feed_engine,
+            hosts=options.hosts,
         )
         return asyncio.run(_serve(options, topology, errors, progress))
     except _FAILURES as error:
@@ -126,7 +131,9 @@ async def _serve(options: Options, topology: Topology, errors: Console, progress
     try:
         async with RunningLab(topology, keep=options.keep, step=progress) as lab:
             up = True
-            if options.journey:
+            if options.journey and len(topology.hosts) > 1:
+                await _tour(topology, progress, options.as_json)
+            elif options.journey:
                 progress("a document to each VM, and its answer")
                 journeys = await asyncio.wrap_future(in_thread(lambda: journey.observe(Handle(topology))))
                 progress.done()
@@ -145,6 +152,21 @@ async def _serve(options: Options, topology: Topology, errors: Console, progress
         _log.info("ended", lab=topology.name)
         return 0 if up and options.stay else 1
     return 0
+
+
+async def _tour(topology: Topology, progress: _Progress, as_json: bool) -> None:
+    """Prints each part as soon as it was seen; as JSON all of them at the end."""
+    seen: dict[str, object] = {}
+    for number, part in enumerate(tour.Tour(Handle(topology)).parts, 1):
+        progress(part.title)
+        shown = await asyncio.wrap_future(in_thread(part.show))
+        progress.done()
+        if as_json:
+            seen[part.name] = tour_view.as_json(shown)
+        else:
+            tour_view.show(_output(), number, part, shown)
+    if as_json:
+        print(json.dumps(seen, indent=2))
 
 
 def show_journey(name: str, as_json: bool) -> int:
@@ -188,12 +210,34 @@ def restart_process(name: str, process: str, number: signal.Signals) -> int:
     return 0
 
 
+def move_vm(name: str, vm: str, host: str) -> int:
+    """`move`: the steps as they are done, in a lab that another process keeps up."""
+    errors = Console(stderr=True)
+    out = _output()
+
+    def done(step: Step) -> None:
+        out.print(f"{step.after:7.3f} s  {step.says}")
+
+    try:
+        with Move(Handle.of(name), vm, host, done) as move:
+            move.leave()
+            move.arrive()
+    except _FAILURES as error:
+        return _failed(errors, error)
+    out.print(f"{move.vm.name} is on {move.host}")
+    return 0
+
+
 def _print_journeys(journeys: list[journey.Journey], as_json: bool) -> None:
     if as_json:
         print(json.dumps(journey_view.as_json(journeys), indent=2))
     else:
-        wide = None if sys.stdout.isatty() else 140
-        journey_view.show(Console(width=wide, highlight=False), journeys)
+        journey_view.show(_output(), journeys)
+
+
+def _output() -> Console:
+    """Stdout, wide enough where no terminal says how wide."""
+    return Console(width=None if sys.stdout.isatty() else 140, highlight=False)
 
 
 def _failed(errors: Console, error: BaseException) -> int:

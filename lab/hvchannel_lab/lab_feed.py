@@ -34,9 +34,9 @@ def ask(topology: Topology, use: Callable[[Feed], Coroutine[Any, Any, T]]) -> Fu
             await feed.close()
 
     def work() -> T:
-        nats = topology.feed_engine is FeedEngine.NATS
+        nats = topology.control_plane
         # an event loop of this thread's own, all of whose sockets are made in the namespace
-        with inside(topology.hypervisor.namespace) if nats else nullcontext():
+        with inside(nats.namespace) if nats else nullcontext():
             return asyncio.run(opened())
 
     return in_thread(work)
@@ -48,12 +48,10 @@ def location(state: Path) -> str:
 
 
 def go_where_it_is(state: Path) -> None:
-    """For a command that speaks to the lab's feed and to nothing else: its thread enters the hypervisor's namespace
+    """For a command that speaks to the lab's feed and to nothing else: its thread enters the control plane's namespace
     when the feed can be reached only there. Raises OSError."""
-    if _is_nats(state):
-        namespace = os.open(
-            NAMESPACES / Topology.load(state).hypervisor.namespace, os.O_RDONLY | os.O_CLOEXEC
-        )
+    if _is_nats(state) and (control_plane := Topology.load(state).control_plane):
+        namespace = os.open(NAMESPACES / control_plane.namespace, os.O_RDONLY | os.O_CLOEXEC)
         try:
             enter.set_namespace(namespace)
         finally:

@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 from pyroute2 import IPRoute, netns
 
 from hvchannel_lab import offload
 from hvchannel_lab.namespaces import inside
-from hvchannel_lab.topology import Hypervisor, Topology, Vm
+from hvchannel_lab.parts import ControlPlane, Hop, Hypervisor, Vm
+from hvchannel_lab.topology import Topology
 
 _SYSCTL = Path("/proc/sys/net")
 
@@ -104,6 +105,10 @@ class Link:
             "add", dst=f"{destination}/32", oif=self._index(interface), scope="link", prefsrc=source
         )
 
+    def add_route(self, destination: IPv4Address, router: IPv4Address) -> None:
+        """To one address, by way of another that is on a link."""
+        self._route.route("add", dst=f"{destination}/32", gateway=str(router))
+
     def _index(self, interface: str) -> int:
         found = self._route.link_lookup(ifname=interface)
         if not found:
@@ -158,7 +163,7 @@ def add_hypervisor(hypervisor: Hypervisor, mtu: int) -> None:
 def add_vm(vm: Vm, topology: Topology) -> None:
     """The VM's namespace with guestd's interface, its VNIC not yet plugged. Raises OSError."""
     create_namespace(vm.namespace)
-    cip, hypervisor = str(topology.channel.cip), str(topology.hypervisor.address.ip)
+    cip, hypervisor = str(topology.channel.cip), str(topology.host(vm.home).address.ip)
     with link(vm.namespace) as route:
         route.add_veth(
             End(vm.guestd_interface, vm.namespace, vm.mac),
@@ -171,9 +176,32 @@ def add_vm(vm: Vm, topology: Topology) -> None:
         route.add_on_link_route(vm.guestd_interface, hypervisor, cip)
 
 
-def plug(vm: Vm, topology: Topology) -> None:
-    """The VNIC: one end on the hypervisor, the other the VM's eth, with the VIF's MAC and no address."""
-    namespace = topology.hypervisor.namespace
+def add_control_plane(control_plane: ControlPlane, hypervisors: Iterable[Hypervisor], mtu: int) -> None:
+    """The control plane's namespace, with its address and a link to each hypervisor, which are there. A link leads to
+    that one address: nothing is forwarded from one hypervisor to another. Raises OSError."""
+    create_namespace(control_plane.namespace)
+    with link(control_plane.namespace) as here:
+        here.add_address("lo", IPv4Interface(control_plane.address))
+        for hypervisor in hypervisors:
+            uplink = hypervisor.uplink
+            assert uplink is not None, hypervisor.name
+            here.add_veth(
+                End(uplink.far_interface, control_plane.namespace),
+                End(uplink.interface, hypervisor.namespace),
+                mtu,
+            )
+            here.up(uplink.far_interface, _DAEMON_SETTINGS)
+            here.add_address(uplink.far_interface, uplink.far_address)
+            with link(hypervisor.namespace) as there:
+                there.up(uplink.interface, _DAEMON_SETTINGS)
+                there.add_address(uplink.interface, uplink.address)
+                there.add_route(control_plane.address, uplink.far_address.ip)
+
+
+def plug(vm: Vm, topology: Topology, host: str | None = None) -> None:
+    """The VNIC: one end on a hypervisor (the VM's home by default), the other the VM's eth, with the VIF's MAC and no
+    address."""
+    namespace = topology.host(host or vm.home).namespace
     with link(namespace) as route:
         route.add_veth(End(vm.vnic, namespace), End(vm.eth, vm.namespace, vm.mac), topology.mtu)
         route.up(vm.vnic, _SWITCH_PORT_SETTINGS)
@@ -182,6 +210,28 @@ def plug(vm: Vm, topology: Topology) -> None:
 
 
 def unplug(vm: Vm, topology: Topology) -> None:
-    """Both ends of the VNIC go. One that is not plugged is no error."""
-    with link(topology.hypervisor.namespace) as route:
-        route.remove(vm.vnic)
+    """Both ends of the VNIC go, wherever it is. One that is not plugged is no error."""
+    for hypervisor in topology.hypervisors:
+        with link(hypervisor.namespace) as route:
+            route.remove(vm.vnic)
+
+
+def present(topology: Topology) -> list[Hop]:
+    """The hops whose interfaces are there now: of a VNIC's, that at the hypervisor in which it is. Raises OSError."""
+    plugged = plugged_at(topology)
+    absent = {
+        f"{host}/{vm.vnic}" for vm in topology.vms for host in topology.hosts if plugged.get(vm.name) != host
+    }
+    return [hop for hop in topology.hops if hop.name not in absent]
+
+
+def plugged_at(topology: Topology) -> dict[str, str]:
+    """The hypervisor in which each VM's VNIC is, by the VM's name; a VM that is plugged nowhere is left out.
+
+    The interfaces themselves tell: nothing is written down that could differ from them. Raises OSError.
+    """
+    found: dict[str, str] = {}
+    for hypervisor in topology.hypervisors:
+        with link(hypervisor.namespace) as route:
+            found |= {vm.name: hypervisor.name for vm in topology.vms if route.exists(vm.vnic)}
+    return found

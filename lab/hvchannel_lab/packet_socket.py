@@ -13,7 +13,7 @@ import time
 
 from hvchannel_lab.capture import Frame
 from hvchannel_lab.namespaces import inside
-from hvchannel_lab.topology import Hop
+from hvchannel_lab.parts import Hop
 
 _ETH_P_ALL = 0x0003
 _SOL_PACKET = 263

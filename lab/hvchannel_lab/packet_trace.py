@@ -16,8 +16,8 @@ from hvchannel_lab.capture import CaptureTimeoutError, Frame
 from hvchannel_lab.evidence import MissingError, Witness
 from hvchannel_lab.frames import decode
 from hvchannel_lab.handle import Handle
+from hvchannel_lab.parts import Vm
 from hvchannel_lab.tables import mac_text
-from hvchannel_lab.topology import Vm
 
 _WITHIN = 15.0  # seconds; a heartbeat is due more often where there are up to a hundred VIFs
 _IDENTIFIERS = {"vni": "VNI", "vlan": "VLAN"}
@@ -57,14 +57,15 @@ def follow(handle: Handle, vif: str) -> PacketTrace:
     Raises NoPacketError, TopologyError, SwitchReadError, OSError.
     """
     topology, vm = handle.topology, handle.topology.vm(vif)
-    hostd = f"host/{topology.hypervisor.hostd_interface}"
+    host = handle.host_of(vm.name)
+    hostd = f"{host}/{topology.host(host).hostd_interface}"
     guestd = f"{vm.name}/{vm.guestd_interface}"
     attached = handle.vifs().get(vm.vif)
     if attached is None:
         raise NoPacketError(f"VIF {vm.vif} is not attached: hvchannel diagnose {vm.vif}")
-    switches = [hop.name for who in ("host", vm.name) for hop in topology.port_hops(who).values()]
+    switches = [hop.name for who in (host, vm.name) for hop in topology.port_hops(who).values()]
     with handle.capture(hostd, guestd, *switches) as capture:
-        witness = Witness(handle, capture, account_of(handle, capture), vm.name)
+        witness = Witness(handle, capture, account_of(handle, capture), host)
 
         def sent(hop: str, frame: Frame) -> bool:
             if frame.hop != hop or not frame.outgoing:
@@ -74,13 +75,13 @@ def follow(handle: Handle, vif: str) -> PacketTrace:
 
         try:
             first = capture.wait(lambda frame: sent(hostd, frame), _WITHIN, f"a packet for {vm.vif}")
-            there = _passages(witness, vm, first.data, ("host", vm.name))
+            there = _passages(witness, vm, first.data, (host, vm.name))
             answer = capture.wait(
                 lambda frame: sent(guestd, frame) and frame.time > first.time,
                 _WITHIN,
                 f"a packet of {vm.vif}",
             )
-            back = _passages(witness, vm, answer.data, (vm.name, "host"))
+            back = _passages(witness, vm, answer.data, (vm.name, host))
         except CaptureTimeoutError as error:
             raise NoPacketError(f"{error}; is there a session? hvchannel diagnose {vm.vif}") from None
         except MissingError as error:
@@ -95,7 +96,7 @@ def _passages(witness: Witness, vm: Vm, frame: bytes, switches: Iterable[str]) -
         witness.element(who)
         record = witness.record(who, frame)
         ports = {port: hop.interface for port, hop in topology.port_hops(who).items()}
-        name = "host vSwitch" if who == "host" else f"guest vSwitch of {vm.name}"
+        name = f"guest vSwitch of {vm.name}" if who == vm.name else "host vSwitch"
         source = (
             f"packet {record.number} of {who}'s trace" if topology.target.traces else f"counters of {who}"
         )

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from hvchannel_lab import bmv2
 from hvchannel_lab.installation import program_path
+from hvchannel_lab.observed import observed
+from hvchannel_lab.parts import Hypervisor, Vm
 from hvchannel_lab.supervisor import Program
-from hvchannel_lab.targets import FeedEngine, Target
-from hvchannel_lab.topology import NATS_PORT, Topology, Vm
+from hvchannel_lab.targets import Target
+from hvchannel_lab.topology import Topology
 
 DEVICE_ID = 1
 # Stages of the stop: those who use a service go before those who give it.
@@ -20,44 +22,54 @@ _FEED, _SWITCH, _CONTROLLER, _DAEMON, _WORKLOAD = range(5)
 
 def write_configuration(topology: Topology) -> None:
     """The folders of all parts and their controllers' files. Raises OSError."""
-    for who in topology.whos:
+    for who in topology.places:
         topology.folder(who).mkdir(mode=0o700, parents=True, exist_ok=True)
-    (topology.folder("host") / "control.toml").write_text(_host_configuration(topology), encoding="utf-8")
+    for hypervisor in topology.hypervisors:
+        text = _host_configuration(topology, hypervisor)
+        (topology.folder(hypervisor.name) / "control.toml").write_text(text, encoding="utf-8")
     for vm in topology.vms:
         text = _guest_configuration(topology, vm)
         (topology.folder(vm.name) / "control.toml").write_text(text, encoding="utf-8")
 
 
-def host_programs(topology: Topology) -> list[Program]:
-    """What runs on the hypervisor."""
-    hypervisor = topology.hypervisor
+def host_programs(topology: Topology, hypervisor: Hypervisor) -> list[Program]:
+    """What runs on a hypervisor, besides the control plane's."""
+    who = hypervisor.name
     hostd = (
         program_path("hostd"),
-        *("--control", str(topology.control_socket("host"))),
+        *("--control", str(topology.control_socket(who))),
         *("--feed", topology.feed_at),
+        *("--host", who),
         *("--source", str(hypervisor.address.ip)),
+        *("--socket", str(socket := topology.folder(who) / "hostd.sock")),
     )
     return [
-        *feed_programs(topology),
-        _switch(topology, "host", hypervisor.namespace),
-        _controller(topology, "host", hypervisor.namespace, "host"),
-        Program("host", "hostd", hypervisor.namespace, hostd, _log(topology, "host", "hostd"), _DAEMON),
+        _switch(topology, who, hypervisor.namespace),
+        _controller(topology, who, hypervisor.namespace, "host"),
+        observed(
+            Program(
+                *(who, "hostd", hypervisor.namespace, hostd, _log(topology, who, "hostd"), _DAEMON),
+                ready=socket,
+            ),
+            socket,
+        ),
     ]
 
 
 def feed_programs(topology: Topology) -> list[Program]:
     """What runs the feed, when that is no file. Raises FileNotFoundError."""
-    if topology.feed_engine is not FeedEngine.NATS:
+    control_plane = topology.control_plane
+    if control_plane is None:
         return []
     server = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin")
     if server is None:
         raise FileNotFoundError("program 'nats-server': not on PATH; apt-get install nats-server")
+    who = control_plane.who
     argv = (
-        *(server, "--addr", "127.0.0.1", "--port", str(NATS_PORT)),
-        *("--jetstream", "--store_dir", str(topology.folder("host") / "nats")),
+        *(server, "--addr", str(control_plane.address), "--port", str(control_plane.port)),
+        *("--jetstream", "--store_dir", str(topology.folder(who) / "nats")),
     )
-    namespace = topology.hypervisor.namespace
-    return [Program("host", "nats", namespace, argv, _log(topology, "host", "nats"), _FEED)]
+    return [Program(who, "nats", control_plane.namespace, argv, _log(topology, who, "nats"), _FEED)]
 
 
 def vm_programs(topology: Topology, vm: Vm) -> list[Program]:
@@ -72,8 +84,12 @@ def vm_programs(topology: Topology, vm: Vm) -> list[Program]:
     return [
         _switch(topology, vm.name, vm.namespace),
         _controller(topology, vm.name, vm.namespace, "guest"),
-        Program(
-            vm.name, "guestd", vm.namespace, guestd, _log(topology, vm.name, "guestd"), _DAEMON, ready=socket
+        observed(
+            Program(
+                *(vm.name, "guestd", vm.namespace, guestd, _log(topology, vm.name, "guestd"), _DAEMON),
+                ready=socket,
+            ),
+            socket,
         ),
     ]
 
@@ -107,7 +123,8 @@ def _switch(topology: Topology, who: str, namespace: str) -> Program:
             log = ["--log-console", "--log-level", "warn"]
             argv = bmv2.command(namespace, topology.folder(who), [*common, *log, "--", *own])
     log_file = _log(topology, who, target.value)
-    return Program(who, target.value, namespace, tuple(argv), log_file, _SWITCH, ready=socket)
+    program = Program(who, target.value, namespace, tuple(argv), log_file, _SWITCH, ready=socket)
+    return observed(program, socket) if target is Target.SOFTSWITCH else program
 
 
 def _controller(topology: Topology, who: str, namespace: str, profile: str) -> Program:
@@ -117,18 +134,19 @@ def _controller(topology: Topology, who: str, namespace: str, profile: str) -> P
         "--config",
         str(topology.folder(who) / "control.toml"),
     )
-    return Program(
-        *(who, "control", namespace, argv, _log(topology, who, "control"), _CONTROLLER),
-        ready=topology.control_socket(who),
+    socket = topology.control_socket(who)
+    program = Program(
+        *(who, "control", namespace, argv, _log(topology, who, "control"), _CONTROLLER), ready=socket
     )
+    return observed(program, socket)
 
 
 def _log(topology: Topology, who: str, name: str) -> Path:
     return topology.folder(who) / f"{name}.log"
 
 
-def _host_configuration(topology: Topology) -> str:
-    hypervisor, channel = topology.hypervisor, topology.channel
+def _host_configuration(topology: Topology, hypervisor: Hypervisor) -> str:
+    channel = topology.channel
     return f"""\
 # Relative paths are relative to this folder. Written by the lab at every start.
 socket = "control.sock"
@@ -138,7 +156,7 @@ state = "control.db"
 address = "unix:p4rt.sock"
 device_id = {DEVICE_ID}
 cpu_port = {channel.cpu_port}
-interfaces = {_interfaces(topology, "host")}
+interfaces = {_interfaces(topology, hypervisor.name)}
 
 [channel]
 prefix = "{hypervisor.address.network}"
@@ -156,7 +174,7 @@ last = "{channel.lip_last}"
 
 
 def _guest_configuration(topology: Topology, vm: Vm) -> str:
-    hypervisor, channel = topology.hypervisor, topology.channel
+    hypervisor, channel = topology.host(vm.home), topology.channel
     return f"""\
 # Relative paths are relative to this folder. Written by the lab at every start.
 # Nothing here differs between guests: the VIF's MAC is that of the VNIC.

@@ -77,12 +77,14 @@ class RunningLab:
         topology = self.topology
         await asyncio.to_thread(state_directory.prepare, topology, self._keep)
         processes.write_configuration(topology)
-        self._step(f"network: 1 hypervisor and {_count(len(topology.vms), 'VM')}")
-        await asyncio.to_thread(network.add_hypervisor, topology.hypervisor, topology.mtu)
+        hypervisors = topology.hypervisors
+        self._step(f"network: {_count(len(hypervisors), 'hypervisor')} and {_count(len(topology.vms), 'VM')}")
+        await asyncio.to_thread(self._add_hypervisors)
         for vm in self.vms:
             await vm.start()
             await vm.plug()
-        host = processes.host_programs(topology)
+        host = processes.feed_programs(topology)
+        host += [program for one in hypervisors for program in processes.host_programs(topology, one)]
         guests = [processes.vm_programs(topology, vm.spec) for vm in self.vms]
         workloads = [[processes.workload(topology, vm.spec)] for vm in self.vms]
         self._step(f"processes: {len(host) + sum(map(len, (*guests, *workloads)))}")
@@ -92,21 +94,30 @@ class RunningLab:
         )
         await _all(*(vm.run(programs) for vm, programs in zip(self.vms, workloads, strict=True)))
         self._step(f"attaching {_count(len(self.vms), 'VIF')}")
-        await self._attach()
+        await _all(*(self._attach(host) for host in topology.hosts))
         self._step("sessions with the VMs' daemons")
         await self._reached()
         (topology.state / state_directory.UP_FILE).touch()
 
-    async def _attach(self) -> None:
-        """Equals the controller's attachments to the topology's VMs. Raises BringUpError."""
+    def _add_hypervisors(self) -> None:
         topology = self.topology
-        async with grpc.aio.insecure_channel(f"unix:{topology.control_socket('host')}") as channel:
+        for hypervisor in topology.hypervisors:
+            network.add_hypervisor(hypervisor, topology.mtu)
+        control_plane = topology.control_plane
+        if control_plane and control_plane.who not in topology.hosts:
+            network.add_control_plane(control_plane, topology.hypervisors, topology.mtu)
+
+    async def _attach(self, host: str) -> None:
+        """Equals a controller's attachments to the VMs whose home its hypervisor is. Raises BringUpError."""
+        topology = self.topology
+        vms = [vm for vm in topology.vms if vm.home == host]
+        async with grpc.aio.insecure_channel(f"unix:{topology.control_socket(host)}") as channel:
             stub: Any = control_pb2_grpc.ControlStub(channel)
             try:
                 attached = {vif.vif_id: vif for vif in (await stub.List(control.ListRequest())).vifs}
-                for vif_id in attached.keys() - {vm.vif for vm in topology.vms}:
+                for vif_id in attached.keys() - {vm.vif for vm in vms}:
                     await stub.Detach(control.DetachRequest(vif_id=vif_id))
-                for vm in topology.vms:
+                for vm in vms:
                     held = attached.get(vm.vif)
                     if held and (held.mac, held.port, held.vlan) == (
                         vm.mac,
@@ -119,9 +130,7 @@ class RunningLab:
                     )
                     await stub.Attach(request)
             except grpc.aio.AioRpcError as error:
-                raise BringUpError(
-                    f"controller of the host: {error.code().name}: {error.details()}"
-                ) from None
+                raise BringUpError(f"controller of {host}: {error.code().name}: {error.details()}") from None
 
     async def _reached(self) -> None:
         """Waits for a ready session with every VM. Raises BringUpError."""
@@ -152,7 +161,8 @@ class RunningLab:
     async def _out_of_sync(self, vif: str) -> str:
         """What the controllers on the way to a VM say of their vSwitches, if that is not good."""
         said = ""
-        for who in ("host", self.topology.vm(vif).name):
+        vm = self.topology.vm(vif)
+        for who in (vm.home, vm.name):
             async with grpc.aio.insecure_channel(f"unix:{self.topology.control_socket(who)}") as channel:
                 stub: Any = control_pb2_grpc.ControlStub(channel)
                 try:

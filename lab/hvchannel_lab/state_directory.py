@@ -10,7 +10,7 @@ from hvchannel_lab.supervisor import PROCESSES_FILE
 from hvchannel_lab.topology import TOPOLOGY_FILE, Topology, TopologyError
 
 UP_FILE = "up"  # exists while the lab is up and its VMs have been reached
-_OWN_FOLDERS = ("host", "vm[0-9]*")
+_OWN_FOLDERS = ("host", "hv[0-9]*", "vm[0-9]*", "cp")
 _OWN_FILES = ("feed.db*", TOPOLOGY_FILE, f".{TOPOLOGY_FILE}", PROCESSES_FILE, f".{PROCESSES_FILE}", UP_FILE)
 
 

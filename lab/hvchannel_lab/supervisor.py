@@ -47,7 +47,8 @@ class State(StrEnum):
 class Program:
     """What to run. `ready`: the unix socket that answers once it is up (None: up when started).
 
-    `stage` orders the stop: programs of the highest stage go first, those of one stage together.
+    `stage` orders the stop: programs of the highest stage go first, those of one stage together. `socket`, `metrics`:
+    where it tells of its health and log level, and of its metrics, if it does.
     """
 
     who: str
@@ -57,6 +58,8 @@ class Program:
     log: Path
     stage: int = 0
     ready: Path | None = None
+    socket: Path | None = None
+    metrics: Path | None = None
 
     @property
     def key(self) -> str:
@@ -272,6 +275,8 @@ class Supervisor:
                 "last_exit": child.last_exit,
                 "since": child.since,
                 "log": str(child.program.log),
+                "socket": str(child.program.socket) if child.program.socket else None,
+                "metrics": str(child.program.metrics) if child.program.metrics else None,
             }
             for key, child in self.children.items()
         }

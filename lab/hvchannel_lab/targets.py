@@ -17,12 +17,17 @@ class Target(StrEnum):
         """Whether it writes a trace of each packet that a program can read."""
         return self is Target.SOFTSWITCH
 
+    @property
+    def follows_interfaces(self) -> bool:
+        """Whether a port works whose interface comes after the start, or comes back."""
+        return self is Target.SOFTSWITCH
+
 
 class FeedEngine(StrEnum):
     """Where the documents of a lab come from."""
 
     SQLITE = "sqlite"  # a file in the lab's directory
-    NATS = "nats"  # a nats-server of the lab's own, on the loopback of its hypervisor's namespace
+    NATS = "nats"  # a nats-server of the lab's own, which nobody outside of its namespaces reaches
 
 
 class Engine(StrEnum):

@@ -11,128 +11,110 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field
 
+from hvchannel_lab.parts import Channel, ControlPlane, Hop, Hypervisor, Model, Uplink, Vm
 from hvchannel_lab.targets import Engine, FeedEngine, Target
 
 TOPOLOGY_FILE = "topology.json"
-MAX_VMS = 64
 DEFAULT_TRACE_LIMIT = 4000
-NATS_PORT = 4222  # of the lab's own nats-server; the namespace is the lab's, so labs do not clash
-_NAMESPACE = re.compile(r"hvc-(?P<lab>.+)-(?P<who>hv|vm[0-9]+)")
-_LAB_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
-_LONGEST_SOCKET = "vm64/guestd.sock"
+MAX_HOSTS = 8
+MAX_VMS = 64  # of a lab
+_LONGEST_SOCKET = "vm64/softswitch.metrics.sock"
 _UNIX_PATH_MAX = 107  # sockaddr_un.sun_path is 108 bytes, with its terminating zero
-
-InterfaceName = Annotated[
-    str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,14}$")
-]  # the kernel's limit: 15 bytes
-Mac = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")]
-Port = Annotated[int, Field(ge=1, lt=510)]  # 9 bits; 510 is the CPU port, 511 means "drop"
+# Of the control plane's network, in the namespaces of one lab only: its own address, and a /30 per hypervisor.
+_CONTROL_PLANE = IPv4Address("10.254.0.1")
+_UPLINKS = IPv4Address("10.254.1.0")
+_LAB_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
+_NAMESPACE = re.compile(r"hvc-(?P<lab>.+)-(?P<who>hv[0-9]*|vm[0-9]+|cp)")
 
 
 class TopologyError(ValueError):
     """A lab that cannot be described: says which value and what would be right."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Topology(Model):
+    """A whole lab. `state` is its directory: one folder per `who`, a hypervisor's or a VM's name.
 
-
-class Channel(_Model):
-    """Identifiers and addresses of the channel, the same on the whole hypervisor."""
-
-    vni: Annotated[int, Field(ge=1, lt=1 << 24)] = 5001
-    vlan: Annotated[int, Field(ge=1, le=4094)] = 4094
-    cip: IPv4Address = IPv4Address("169.254.1.2")
-    lip_first: IPv4Address = IPv4Address("169.254.1.10")
-    lip_last: IPv4Address = IPv4Address("169.254.254.254")
-    guest_tcp_port: Annotated[int, Field(ge=1, le=65535)] = 2345
-    cpu_port: int = 510
-
-
-class Hypervisor(_Model):
-    """The hypervisor's namespace: hostd's own interface, and its end at the host vSwitch."""
-
-    namespace: str
-    mac: Mac = "02:68:76:00:00:01"
-    address: IPv4Interface = IPv4Interface("169.254.1.1/16")
-    hostd_interface: InterfaceName = "hostd0"
-    hostd_switch_interface: InterfaceName = "hostd0s"
-    hostd_port: Port = 1
-
-
-class Vm(_Model):
-    """One VM: its namespace, its VNIC (`vnic` on the hypervisor, `eth` in the VM) and guestd's interface."""
-
-    name: str
-    vif: str
-    namespace: str
-    mac: Mac
-    host_port: Port
-    vnic: InterfaceName
-    eth: InterfaceName = "eth0"
-    eth_port: Port = 2
-    guestd_interface: InterfaceName = "guestd0"
-    guestd_switch_interface: InterfaceName = "guestd0s"
-    guestd_port: Port = 1
-
-
-class Hop(_Model):
-    """An interface that frames of the channel pass, by its name in captures: `host/vnic1`, `vm1/eth0`."""
-
-    name: str
-    namespace: str
-    interface: str
-
-
-class Topology(_Model):
-    """A whole lab. `state` is its directory: one folder per `who` ("host" and each VM's name)."""
+    A lab of one hypervisor calls it "host", one of several "hv1", "hv2" and so on.
+    """
 
     name: str
     state: Path
     target: Target = Target.SOFTSWITCH
     engine: Engine = Engine.AUTO  # of softswitch
-    feed_engine: FeedEngine = FeedEngine.SQLITE
     mtu: Annotated[int, Field(ge=576, le=3400)] = 1500
     trace_limit: Annotated[int, Field(ge=1)] = DEFAULT_TRACE_LIMIT  # packets a vSwitch's trace holds
     channel: Channel = Channel()
-    hypervisor: Hypervisor
+    hypervisors: Annotated[tuple[Hypervisor, ...], Field(min_length=1)]
     vms: tuple[Vm, ...]
+    feed_engine: FeedEngine = FeedEngine.SQLITE
+    control_plane: ControlPlane | None = None  # None: the feed is a file
+
+    @property
+    def hypervisor(self) -> Hypervisor:
+        """The hypervisor of a lab that has one. Raises TopologyError."""
+        if len(self.hypervisors) > 1:
+            raise TopologyError(
+                f"lab {self.name!r} has several hypervisors ({', '.join(self.hosts)}): say which"
+            )
+        return self.hypervisors[0]
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hypervisors' names."""
+        return tuple(hypervisor.name for hypervisor in self.hypervisors)
 
     @property
     def whos(self) -> tuple[str, ...]:
         """The parts with a switch of their own, hence a folder, a trace and tables: "host", "vm1", ..."""
-        return ("host", *(vm.name for vm in self.vms))
+        return (*self.hosts, *(vm.name for vm in self.vms))
+
+    @property
+    def places(self) -> dict[str, str]:
+        """The network namespace of each part, the hypervisors' first; that of the control plane is its own only in a
+        lab of several hypervisors."""
+        found = {hypervisor.name: hypervisor.namespace for hypervisor in self.hypervisors}
+        if self.control_plane:
+            found.setdefault(self.control_plane.who, self.control_plane.namespace)
+        return found | {vm.name: vm.namespace for vm in self.vms}
 
     @property
     def namespaces(self) -> tuple[str, ...]:
-        """All network namespaces of the lab, the hypervisor's first."""
-        return (self.hypervisor.namespace, *(vm.namespace for vm in self.vms))
+        """All network namespaces of the lab, the hypervisors' first."""
+        return tuple(self.places.values())
+
+    def namespace(self, where: str) -> str:
+        """The network namespace of a part. Raises TopologyError with the valid names."""
+        return self.places[self._part(where, self.places)]
 
     @property
     def hops(self) -> tuple[Hop, ...]:
-        """Every interface of the channel, in the order in which a frame for the VMs passes them."""
+        """Every interface of the channel, in the order in which a frame for the VMs passes them. A VNIC has a hop at
+        each hypervisor, of which one exists at a time."""
         return tuple(self._hops())
 
     def _hops(self) -> Iterator[Hop]:
-        hypervisor = self.hypervisor
-        for interface in (hypervisor.hostd_interface, hypervisor.hostd_switch_interface):
-            yield Hop(name=f"host/{interface}", namespace=hypervisor.namespace, interface=interface)
-        for vm in self.vms:
-            yield Hop(name=f"host/{vm.vnic}", namespace=hypervisor.namespace, interface=vm.vnic)
-            for interface in (vm.eth, vm.guestd_switch_interface, vm.guestd_interface):
-                yield Hop(name=f"{vm.name}/{interface}", namespace=vm.namespace, interface=interface)
+        for hypervisor in self.hypervisors:
+            for interface in (hypervisor.hostd_interface, hypervisor.hostd_switch_interface):
+                yield _hop(hypervisor, interface)
+            for vm in self.vms:
+                yield _hop(hypervisor, vm.vnic)
+                if vm.home == hypervisor.name:
+                    for interface in (vm.eth, vm.guestd_switch_interface, vm.guestd_interface):
+                        yield _hop(vm, interface)
 
     def port_hops(self, who: str) -> dict[int, Hop]:
         """Which hop each port of the vSwitch of `who` is. Raises TopologyError with the valid names."""
-        if who == "host":
-            ports = {self.hypervisor.hostd_port: self.hypervisor.hostd_switch_interface}
+        part: Hypervisor | Vm
+        if who in self.hosts:
+            part = self.host(who)
+            ports = {part.hostd_port: part.hostd_switch_interface}
             ports |= {vm.host_port: vm.vnic for vm in self.vms}
         else:
-            vm = self.vm(who)
-            ports = {vm.guestd_port: vm.guestd_switch_interface, vm.eth_port: vm.eth}
-        return {port: self.hop(f"{who}/{interface}") for port, interface in ports.items()}
+            part = self.vm(who)
+            ports = {part.guestd_port: part.guestd_switch_interface, part.eth_port: part.eth}
+        return {port: _hop(part, interface) for port, interface in ports.items()}
 
     def hop(self, name: str) -> Hop:
         """Raises TopologyError with the valid names."""
@@ -142,6 +124,13 @@ class Topology(_Model):
         raise TopologyError(
             f"no hop {name!r} in lab {self.name!r} (valid: {', '.join(h.name for h in self.hops)})"
         )
+
+    def host(self, name: str) -> Hypervisor:
+        """The hypervisor of that name. Raises TopologyError with the valid names."""
+        for hypervisor in self.hypervisors:
+            if name == hypervisor.name:
+                return hypervisor
+        raise TopologyError(f"no hypervisor {name!r} in lab {self.name!r} (valid: {', '.join(self.hosts)})")
 
     def vm(self, name: str) -> Vm:
         """The VM of that name or VIF id. Raises TopologyError with the valid names."""
@@ -153,15 +142,18 @@ class Topology(_Model):
         )
 
     def folder(self, who: str) -> Path:
-        """The state folder of "host" or a VM. Raises TopologyError with the valid names."""
-        if who not in self.whos:
-            raise TopologyError(f"no part {who!r} in lab {self.name!r} (valid: {', '.join(self.whos)})")
-        return self.state / who
+        """The state folder of a part. Raises TopologyError with the valid names."""
+        return self.state / self._part(who, self.places)
+
+    def _part(self, name: str, valid: dict[str, str]) -> str:
+        if name not in valid:
+            raise TopologyError(f"no part {name!r} in lab {self.name!r} (valid: {', '.join(valid)})")
+        return name
 
     def switch_name(self, who: str) -> str:
         """Of what softswitch pins, and keeps in its folder below /run/softswitch: that of its network namespace, which
         no other switch of any lab is in. Raises TopologyError with the valid names."""
-        return self.hypervisor.namespace if who == "host" else self.vm(who).namespace
+        return self.namespace(who)
 
     def p4runtime_socket(self, who: str) -> Path:
         """Where the vSwitch of `who` serves P4Runtime."""
@@ -181,9 +173,9 @@ class Topology(_Model):
 
     @property
     def feed_at(self) -> str:
-        """The feed as hostd is told it. That of NATS is reached from the hypervisor's namespace only."""
-        if self.feed_engine is FeedEngine.NATS:
-            return f"nats://127.0.0.1:{NATS_PORT}/{self.name}"
+        """The feed as hostd is told it. That of NATS is reached from the lab's namespaces only."""
+        if self.control_plane:
+            return f"nats://{self.control_plane.address}:{self.control_plane.port}/{self.name}"
         return str(self.feed)
 
     @property
@@ -203,6 +195,10 @@ class Topology(_Model):
         return Topology.model_validate_json((state / TOPOLOGY_FILE).read_bytes())
 
 
+def _hop(part: Hypervisor | Vm, interface: str) -> Hop:
+    return Hop(name=f"{part.name}/{interface}", namespace=part.namespace, interface=interface)
+
+
 def plan(
     name: str,
     state: Path,
@@ -212,23 +208,26 @@ def plan(
     target: Target = Target.SOFTSWITCH,
     engine: Engine = Engine.AUTO,
     feed_engine: FeedEngine = FeedEngine.SQLITE,
+    hosts: int = 1,
 ) -> Topology:
-    """The lab of that name with so many VMs. Nothing is created. Raises TopologyError."""
-    if not _LAB_NAME.fullmatch(name):
-        raise TopologyError(
-            f"lab name {name!r}: must be 1 to 24 of a-z, 0-9 and '-', the first a letter or digit"
-        )
-    if not 1 <= vms <= MAX_VMS:
-        raise TopologyError(f"{vms} VMs: must be 1 to {MAX_VMS}")
+    """The lab of that name with so many hypervisors and VMs on each of them. Raises TopologyError."""
+    _check_name(name)
+    _check_size(hosts, vms)
     if engine is not Engine.AUTO and target is not Target.SOFTSWITCH:
         raise TopologyError(f"engine {engine}: target {target} has no engines to choose from; leave it out")
-    state = state.absolute()
-    if len(os.fsencode(state / _LONGEST_SOCKET)) > _UNIX_PATH_MAX:
-        longest = _UNIX_PATH_MAX - len(_LONGEST_SOCKET) - 1
+    if hosts > 1 and feed_engine is not FeedEngine.NATS:
         raise TopologyError(
-            f"state directory {state}: more than the {longest} bytes with which unix sockets fit; "
-            "choose another by --state"
+            f"{hosts} hypervisors share one feed, and {feed_engine} is one machine's: take --feed {FeedEngine.NATS} "
+            f"(FEED={FeedEngine.NATS} with make)"
         )
+    if hosts > 1 and not target.follows_interfaces:
+        raise TopologyError(
+            f"{hosts} hypervisors: target {target} opens its ports at its start only, so that no VM could move there "
+            f"(valid: {Target.SOFTSWITCH})"
+        )
+    state = state.absolute()
+    _check_state(state)
+    hypervisors = tuple(_hypervisor(name, number, hosts) for number in range(1, hosts + 1))
     return Topology(
         name=name,
         state=state,
@@ -237,16 +236,66 @@ def plan(
         feed_engine=feed_engine,
         trace_limit=trace_limit,
         channel=channel or Channel(),
-        hypervisor=Hypervisor(namespace=f"hvc-{name}-hv"),
-        vms=tuple(_vm(name, number) for number in range(1, vms + 1)),
+        hypervisors=hypervisors,
+        vms=tuple(
+            _vm(name, number, hypervisors[(number - 1) // vms].name) for number in range(1, hosts * vms + 1)
+        ),
+        control_plane=_control_plane(name, hypervisors) if feed_engine is FeedEngine.NATS else None,
     )
 
 
-def _vm(lab: str, number: int) -> Vm:
+def _check_name(name: str) -> None:
+    if not _LAB_NAME.fullmatch(name):
+        raise TopologyError(
+            f"lab name {name!r}: must be 1 to 24 of a-z, 0-9 and '-', the first a letter or digit"
+        )
+
+
+def _check_size(hosts: int, vms: int) -> None:
+    if not 1 <= hosts <= MAX_HOSTS:
+        raise TopologyError(f"{hosts} hypervisors: must be 1 to {MAX_HOSTS}")
+    if hosts == 1 and not 1 <= vms <= MAX_VMS:
+        raise TopologyError(f"{vms} VMs: must be 1 to {MAX_VMS}")
+    if not 1 <= vms <= MAX_VMS // hosts:
+        raise TopologyError(
+            f"{vms} VMs on each of {hosts} hypervisors: must be 1 to {MAX_VMS // hosts}, at most {MAX_VMS} in all"
+        )
+
+
+def _check_state(state: Path) -> None:
+    if len(os.fsencode(state / _LONGEST_SOCKET)) > _UNIX_PATH_MAX:
+        longest = _UNIX_PATH_MAX - len(_LONGEST_SOCKET) - 1
+        raise TopologyError(
+            f"state directory {state}: more than the {longest} bytes with which unix sockets fit; "
+            "choose another by --state"
+        )
+
+
+def _hypervisor(lab: str, number: int, of: int) -> Hypervisor:
+    if of == 1:
+        return Hypervisor(name="host", namespace=f"hvc-{lab}-hv")
+    name, network = f"hv{number}", _UPLINKS + 4 * (number - 1)
+    uplink = Uplink(
+        address=IPv4Interface(f"{network + 2}/30"),
+        far_interface=name,
+        far_address=IPv4Interface(f"{network + 1}/30"),
+    )
+    return Hypervisor(name=name, namespace=f"hvc-{lab}-{name}", uplink=uplink)
+
+
+def _control_plane(lab: str, hypervisors: tuple[Hypervisor, ...]) -> ControlPlane:
+    if len(hypervisors) > 1:
+        return ControlPlane(who="cp", namespace=f"hvc-{lab}-cp", address=_CONTROL_PLANE)
+    (only,) = hypervisors
+    return ControlPlane(who=only.name, namespace=only.namespace, address=IPv4Address("127.0.0.1"))
+
+
+def _vm(lab: str, number: int, home: str) -> Vm:
     return Vm(
         name=f"vm{number}",
         vif=f"vm{number}",
         namespace=f"hvc-{lab}-vm{number}",
+        home=home,
         mac=vif_mac(lab, number),
         host_port=1 + number,
         vnic=f"vnic{number}",

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from hvchannel_lab import network, pinned
+from hvchannel_lab.parts import Vm
 from hvchannel_lab.supervisor import Program, Supervisor
-from hvchannel_lab.topology import Topology, Vm
+from hvchannel_lab.topology import Topology
 
 
 class VirtualMachine(Protocol):
@@ -22,8 +23,9 @@ class VirtualMachine(Protocol):
     async def start(self) -> None:
         """Boots it; nothing is plugged and nothing runs in it yet."""
 
-    async def plug(self) -> None:
-        """Plugs the VNIC: from here on the host vSwitch's port has its interface."""
+    async def plug(self, host: str | None = None) -> None:
+        """Plugs the VNIC in at a hypervisor, its home by default: from here on the host vSwitch's port has its
+        interface."""
 
     async def unplug(self) -> None:
         """Pulls the VNIC out, as one pulls a cable with its card."""
@@ -54,8 +56,8 @@ class NamespaceVm:
     async def start(self) -> None:
         await asyncio.to_thread(network.add_vm, self._spec, self._topology)
 
-    async def plug(self) -> None:
-        await asyncio.to_thread(network.plug, self._spec, self._topology)
+    async def plug(self, host: str | None = None) -> None:
+        await asyncio.to_thread(network.plug, self._spec, self._topology, host)
 
     async def unplug(self) -> None:
         await asyncio.to_thread(network.unplug, self._spec, self._topology)
@@ -66,9 +68,10 @@ class NamespaceVm:
 
     async def restart(self) -> None:
         programs = self._programs
+        plugged = await asyncio.to_thread(network.plugged_at, self._topology)
         await self.stop()
         await self.start()
-        await self.plug()
+        await self.plug(plugged.get(self._spec.name))
         await self.run(programs)
 
     async def stop(self) -> None:

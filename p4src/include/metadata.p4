@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the stages tell each other about a packet. An architecture's main fills in `in_port`, `from_controller` and `malformed`, and carries
-// out `out_port` and `verdict`; no stage sees the architecture's own metadata.
+// out `out_port` and `verdict`; no stage sees the architecture's own metadata. ARCH_METADATA is what the architecture's files tell each
+// other, such as a checksum engine's residual.
 #ifndef METADATA_P4
 #define METADATA_P4
 
@@ -19,6 +20,7 @@ struct metadata_t {
     color_t      color;      // the policer's
     punt_reason_t punt_reason; // why the controller gets it
     verdict_t    verdict;
+    ARCH_METADATA
 }
 
 #endif

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Types and constants of both vSwitches. What differs between them, the identifier, is in first_identifier.p4 and
-// second_identifier.p4.
+// second_identifier.p4; what differs between architectures (port_t, punt_reason_t, color_t) in each one's arch.p4.
 #ifndef TYPES_P4
 #define TYPES_P4
 
-typedef bit<9>  port_t;
 typedef bit<48> mac_addr_t;
 typedef bit<32> ipv4_addr_t;
 typedef bit<12> vlan_id_t;
-typedef bit<7>  punt_reason_t;
-typedef bit<2>  color_t;
 
 const bit<16> ETHER_TYPE_IPV4 = 0x0800;
 const bit<16> ETHER_TYPE_ARP  = 0x0806;
@@ -24,8 +21,6 @@ const bit<8> TCP_SYN_ACK = 0x12;
 
 const bit<16> ARP_REQUEST = 1;
 const bit<16> ARP_REPLY   = 2;
-
-const color_t COLOR_RED = 2; // RFC 2698; the same number in v1model, PSA and PNA
 
 // Which end of the channel a packet comes from, or a port leads to.
 enum bit<2> role_t {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Keeps the IPv4, TCP and UDP checksums right when one IPv4 address changes, by incremental update (RFC 1624, eqn. 3:
-// HC' = ~(~HC + ~m + m')) in plain P4. Hardware with a checksum engine puts its own control in this one's place.
+// HC' = ~(~HC + ~m + m')) in plain P4. Hardware with a checksum engine puts its own control in this one's place: a file of
+// this name in the architecture's folder is found before this one.
 #ifndef ADJUST_CHECKSUMS_P4
 #define ADJUST_CHECKSUMS_P4
 
-control AdjustChecksums(inout headers_t hdr, in ipv4_addr_t before, in ipv4_addr_t after) {
+control AdjustChecksums(inout headers_t hdr, inout metadata_t meta, in ipv4_addr_t before, in ipv4_addr_t after) {
     bit<32> difference;
 
     // Two folds suffice: five 16 bit words add up to less than 5 * 2^16.

@@ -6,8 +6,8 @@
 control EgressVerdict(inout metadata_t meta) {
     @name(".egress_verdict_counter") DIRECT_COUNTER(egress_verdict_counter);
 
-    @name(".drop_untaggable")   action drop_untaggable() { }
-    @name(".drop_untranslated") action drop_untranslated() { }
+    @name(".drop_untaggable")   action drop_untaggable() { COUNT(egress_verdict_counter); }
+    @name(".drop_untranslated") action drop_untranslated() { COUNT(egress_verdict_counter); }
 
     @name(".egress_verdict")
     table egress_verdict {
@@ -20,7 +20,7 @@ control EgressVerdict(inout metadata_t meta) {
             verdict_t.UNTAGGABLE   : drop_untaggable();
             verdict_t.UNTRANSLATED : drop_untranslated();
         }
-        COUNTED_BY(egress_verdict_counter);
+        COUNTED_BY(egress_verdict_counter)
     }
 
     apply {

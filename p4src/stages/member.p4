@@ -9,16 +9,19 @@ control Member(inout metadata_t meta) {
 
     @name(".member_hypervisor")
     action member_hypervisor() {
+        COUNT(member_counter);
         meta.out_role = role_t.HYPERVISOR;
     }
 
     @name(".member_guest")
     action member_guest() {
+        COUNT(member_counter);
         meta.out_role = role_t.GUEST;
     }
 
     @name(".not_member")
     action not_member() {
+        COUNT(member_counter);
         meta.verdict = verdict_t.NOT_MEMBER;
     }
 
@@ -31,7 +34,7 @@ control Member(inout metadata_t meta) {
         actions = { member_hypervisor; member_guest; @defaultonly not_member; }
         const default_action = not_member();
         size = PER_VIF_SIZE;
-        COUNTED_BY(member_counter);
+        COUNTED_BY(member_counter)
     }
 
     apply {

@@ -11,11 +11,13 @@ control Restore(inout headers_t hdr, inout metadata_t meta) {
 
     @name(".to_lip")
     action to_lip(ipv4_addr_t lip) {
+        COUNT(restore_counter);
         hdr.ipv4.src_addr = lip;
     }
 
     @name(".unrestored")
     action unrestored() {
+        COUNT(restore_counter);
         meta.verdict = verdict_t.UNRESTORED;
     }
 
@@ -29,14 +31,14 @@ control Restore(inout headers_t hdr, inout metadata_t meta) {
         actions = { to_lip; @defaultonly unrestored; }
         const default_action = unrestored();
         size = MAX_VIFS;
-        COUNTED_BY(restore_counter);
+        COUNTED_BY(restore_counter)
     }
 
     apply {
         if (meta.verdict == verdict_t.UNDECIDED && meta.role == role_t.GUEST) {
             cip = hdr.ipv4.src_addr;
             if (restore.apply().hit) {
-                adjust_checksums.apply(hdr, cip, hdr.ipv4.src_addr);
+                adjust_checksums.apply(hdr, meta, cip, hdr.ipv4.src_addr);
             }
         }
     }

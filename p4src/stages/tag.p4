@@ -8,6 +8,7 @@ control Tag(inout headers_t hdr, inout metadata_t meta) {
 
     @name(".push_vlan")
     action push_vlan(vlan_id_t vlan_id) {
+        COUNT(tag_counter);
         hdr.vlan.setValid();
         hdr.vlan.pcp = 0;
         hdr.vlan.dei = 0;
@@ -17,10 +18,11 @@ control Tag(inout headers_t hdr, inout metadata_t meta) {
     }
 
     @name(".leave_untagged")
-    action leave_untagged() { }
+    action leave_untagged() { COUNT(tag_counter); }
 
     @name(".untaggable")
     action untaggable() {
+        COUNT(tag_counter);
         meta.verdict = verdict_t.UNTAGGABLE;
     }
 
@@ -33,7 +35,7 @@ control Tag(inout headers_t hdr, inout metadata_t meta) {
         actions = { push_vlan; leave_untagged; @defaultonly untaggable; }
         const default_action = untaggable();
         size = PER_VIF_SIZE;
-        COUNTED_BY(tag_counter);
+        COUNTED_BY(tag_counter)
     }
 
     apply {

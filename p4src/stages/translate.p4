@@ -11,11 +11,13 @@ control Translate(inout headers_t hdr, inout metadata_t meta) {
 
     @name(".to_cip")
     action to_cip(ipv4_addr_t cip) {
+        COUNT(translate_counter);
         hdr.ipv4.dst_addr = cip;
     }
 
     @name(".untranslated")
     action untranslated() {
+        COUNT(translate_counter);
         meta.verdict = verdict_t.UNTRANSLATED;
     }
 
@@ -29,14 +31,14 @@ control Translate(inout headers_t hdr, inout metadata_t meta) {
         actions = { to_cip; @defaultonly untranslated; }
         const default_action = untranslated();
         size = MAX_VIFS;
-        COUNTED_BY(translate_counter);
+        COUNTED_BY(translate_counter)
     }
 
     apply {
         if (meta.verdict == verdict_t.FORWARDED && meta.out_role == role_t.GUEST) {
             lip = hdr.ipv4.dst_addr;
             if (translate.apply().hit) {
-                adjust_checksums.apply(hdr, lip, hdr.ipv4.dst_addr);
+                adjust_checksums.apply(hdr, meta, lip, hdr.ipv4.dst_addr);
             }
         }
     }

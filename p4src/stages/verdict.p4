@@ -6,22 +6,22 @@
 control Verdict(inout metadata_t meta) {
     @name(".verdict_counter") DIRECT_COUNTER(verdict_counter);
 
-    @name(".forwarded")           action forwarded() { }
-    @name(".arp_answered")        action arp_answered() { }
-    @name(".punted")              action punted() { }
-    @name(".drop_unattached")     action drop_unattached() { }
-    @name(".drop_policed")        action drop_policed() { }
-    @name(".drop_malformed")      action drop_malformed() { }
-    @name(".drop_ether_type")     action drop_ether_type() { }
-    @name(".drop_spoofed")        action drop_spoofed() { }
-    @name(".drop_arp_unknown")    action drop_arp_unknown() { }
-    @name(".drop_new_connection") action drop_new_connection() { }
-    @name(".drop_protocol")       action drop_protocol() { }
-    @name(".drop_unrestored")     action drop_unrestored() { }
-    @name(".drop_no_route")       action drop_no_route() { }
-    @name(".drop_not_member")     action drop_not_member() { }
-    @name(".drop_guest_to_guest") action drop_guest_to_guest() { }
-    @name(".drop_hairpin")        action drop_hairpin() { }
+    @name(".forwarded")           action forwarded() { COUNT(verdict_counter); }
+    @name(".arp_answered")        action arp_answered() { COUNT(verdict_counter); }
+    @name(".punted")              action punted() { COUNT(verdict_counter); }
+    @name(".drop_unattached")     action drop_unattached() { COUNT(verdict_counter); }
+    @name(".drop_policed")        action drop_policed() { COUNT(verdict_counter); }
+    @name(".drop_malformed")      action drop_malformed() { COUNT(verdict_counter); }
+    @name(".drop_ether_type")     action drop_ether_type() { COUNT(verdict_counter); }
+    @name(".drop_spoofed")        action drop_spoofed() { COUNT(verdict_counter); }
+    @name(".drop_arp_unknown")    action drop_arp_unknown() { COUNT(verdict_counter); }
+    @name(".drop_new_connection") action drop_new_connection() { COUNT(verdict_counter); }
+    @name(".drop_protocol")       action drop_protocol() { COUNT(verdict_counter); }
+    @name(".drop_unrestored")     action drop_unrestored() { COUNT(verdict_counter); }
+    @name(".drop_no_route")       action drop_no_route() { COUNT(verdict_counter); }
+    @name(".drop_not_member")     action drop_not_member() { COUNT(verdict_counter); }
+    @name(".drop_guest_to_guest") action drop_guest_to_guest() { COUNT(verdict_counter); }
+    @name(".drop_hairpin")        action drop_hairpin() { COUNT(verdict_counter); }
 
     @name(".verdict")
     table verdict {
@@ -52,7 +52,7 @@ control Verdict(inout metadata_t meta) {
             verdict_t.GUEST_TO_GUEST : drop_guest_to_guest();
             verdict_t.HAIRPIN        : drop_hairpin();
         }
-        COUNTED_BY(verdict_counter);
+        COUNTED_BY(verdict_counter)
     }
 
     apply {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a stage may ask of its architecture, in v1model's words. Another architecture brings a file of the same name.
+// What a stage may ask of its architecture, in v1model's words. Every architecture has a file of this name.
 #ifndef ARCH_P4
 #define ARCH_P4
 
@@ -10,9 +10,21 @@
 // The port of PacketIn and PacketOut: simple_switch_grpc's and softswitch's --cpu-port.
 #define CPU_PORT 510
 
+typedef bit<9> port_t;
+typedef bit<7> punt_reason_t; // with a port it fills whole bytes of a PacketIn
+typedef bit<2> color_t;
+const color_t COLOR_RED = 2; // RFC 2698
+
+// A table with a direct counter counts by itself.
 #define DIRECT_COUNTER(counter) direct_counter(CounterType.packets_and_bytes) counter
-#define COUNTED_BY(counter) counters = counter
-#define DIRECT_METER(meter) direct_meter<color_t>(MeterType.bytes) meter
-#define METERED_BY(meter) meters = meter
+#define COUNTED_BY(counter) counters = counter;
+#define COUNT(counter)
+
+// One meter per entry.
+#define POLICER(meter) direct_meter<color_t>(MeterType.bytes) meter
+#define METERED_BY(meter) meters = meter;
+#define POLICE(meter, meta) meter.read(meta.color)
+
+#define ARCH_METADATA
 
 #endif

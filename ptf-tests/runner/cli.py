@@ -31,7 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _list(tests)
             return PASSED
         target = targets.find(
-            options.target, engine=options.engine, switch=options.switch, image=options.image
+            options.target,
+            engine=options.engine,
+            arch=options.arch,
+            switch=options.switch,
+            image=options.image,
         )
         _check_machine()
     except (catalogue.UnknownTestError, targets.TargetMissingError, _NotReadyError) as error:
@@ -50,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ptf-tests/run",
         description="The PTF tests of both P4 programs, alone and chained, on a P4Runtime target. Needs root.",
-        epilog="Examples: ptf-tests/run --test arp    ptf-tests/run --target bmv2 --test chain --test HostForwardHit",
+        epilog="Examples: ptf-tests/run --test arp    ptf-tests/run --arch pna --test chain --test HostForwardHit",
     )
     parser.add_argument("--target", choices=targets.TARGETS, default="softswitch", help="default: softswitch")
     parser.add_argument(
@@ -58,6 +62,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=targets.ENGINES,
         default=targets.ENGINES[0],
         help="what softswitch runs the programs on; default: auto, the kernel (xdp) where it can",
+    )
+    parser.add_argument(
+        "--arch",
+        choices=targets.ARCHITECTURES,
+        default="v1model",
+        help="the architecture whose programs run; default: v1model",
     )
     parser.add_argument(
         "--test",

@@ -20,7 +20,8 @@ from runner import mounts, network
 from runner.benches import BENCHES, Bench, Switch
 
 ROOT = Path(__file__).resolve().parents[1]
-COMPILED = ROOT.parent / "p4src" / "compiled"
+_COMPILED = ROOT.parent / "p4src" / "compiled"
+COMPILED = {"v1model": _COMPILED, "pna": _COMPILED / "pna"}
 START_SECONDS = 30
 NEGATIVE_SECONDS = "0.05"  # how long no frame must come, after the switch has counted the one that was sent
 POSITIVE_SECONDS = "5"  # how long to wait for a frame that must come
@@ -40,6 +41,7 @@ class Job:
     commands: list[list[str]]
     logs: str
     environment: str  # the tests' virtual environment
+    arch: str  # of the programs
     own_mounts: bool  # whether this process is in a mount namespace of its own, to be furnished
 
     def to_json(self) -> str:
@@ -114,11 +116,11 @@ def _last_words(switch: Switch, logs: Path) -> str:
 
 
 def _ptf(job: Job, bench: Bench, logs: Path, reports: int) -> int:
-    parameters: dict[str, int | str] = {"results": reports}
+    parameters: dict[str, int | str] = {"results": reports, "arch": job.arch}
     for switch in bench.switches:
         parameters[f"{switch.prefix}grpcaddr"] = f"127.0.0.1:{switch.grpc_port}"
-        parameters[f"{switch.prefix}p4info"] = str(COMPILED / f"{switch.program}.p4info.txtpb")
-        parameters[f"{switch.prefix}config"] = str(COMPILED / f"{switch.program}.json")
+        parameters[f"{switch.prefix}p4info"] = str(COMPILED[job.arch] / f"{switch.program}.p4info.txtpb")
+        parameters[f"{switch.prefix}config"] = str(COMPILED[job.arch] / f"{switch.program}.json")
     binaries = Path(job.environment) / "bin"
     command = [
         str(binaries / "python"),

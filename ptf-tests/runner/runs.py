@@ -65,7 +65,7 @@ async def _run_batch(
         with target.surroundings() as (enter, container):
             commands = [target.command(switch, logs, container) for switch in BENCHES[bench].switches]
             names = [test.full_name for test in tests]
-            job = Job(bench, names, commands, str(logs), str(environment), target.own_mounts)
+            job = Job(bench, names, commands, str(logs), str(environment), target.arch, target.own_mounts)
             async with asyncio.timeout(BENCH_SECONDS):
                 async for report in _reports([*enter, sys.executable, "-m", "runner.inside", job.to_json()]):
                     if "error" in report:

@@ -20,7 +20,8 @@ IMAGE_VARIABLE = "HVCHANNEL_BMV2_IMAGE"
 BMV2_IMAGE = "docker.io/p4lang/behavioral-model:latest"
 TARGETS = ("softswitch", "bmv2")
 ENGINES = ("auto", "xdp", "interpreter")
-CPU_PORT = 510
+ARCHITECTURES = {"v1model": 510, "pna": 0xFFFFFFFD}
+"""Each with the number of its CPU port."""
 CONTAINER_LIFE = "900"  # seconds, should nobody be left to remove it
 
 # The parent's death, even by SIGKILL, is that of all that was started below it; a namespace goes with its last process.
@@ -45,10 +46,12 @@ class Target:
     image: str | None = None
     container_engine: str | None = None
     engine: str = ENGINES[0]
+    arch: str = "v1model"
     has_thrift: bool = False
 
     def __str__(self) -> str:
-        return f"{self.name}, engine {self.engine}" if self.own_mounts else self.name
+        arch = "" if self.arch == "v1model" else f", {self.arch}"
+        return f"{self.name}{arch}, engine {self.engine}" if self.own_mounts else self.name
 
     @property
     def own_mounts(self) -> bool:
@@ -59,7 +62,12 @@ class Target:
         """What starts this switch, ready for a pipeline, its P4Runtime server on the loopback interface."""
         interfaces = [part for number, name in switch.ports.items() for part in ("-i", f"{number}@{name}")]
         common = ["--device-id", "1", "--no-p4", *interfaces]
-        server = ["--grpc-server-addr", f"127.0.0.1:{switch.grpc_port}", "--cpu-port", str(CPU_PORT)]
+        server = [
+            "--grpc-server-addr",
+            f"127.0.0.1:{switch.grpc_port}",
+            "--cpu-port",
+            str(ARCHITECTURES[self.arch]),
+        ]
         if self.name == "softswitch":
             trace = ["--trace-file", str(logs / f"{switch.program}.trace.jsonl")]
             return [self.program, "--engine", self.engine, *common, *trace, "--", *server]
@@ -96,14 +104,16 @@ class Target:
             )
 
 
-def find(name: str, *, engine: str, switch: str | None, image: str | None) -> Target:
+def find(name: str, *, engine: str, arch: str, switch: str | None, image: str | None) -> Target:
     """The target of this name. `engine` is softswitch's; `switch` is another build of the target's program; with
     `image` bmv2 is run from that container image even where it is installed. Raises TargetMissingError."""
     if name == "softswitch":
         program = switch or str(SOFTSWITCH)
         if shutil.which(program) is None:
             raise TargetMissingError(f"{program} is not there: run make setup")
-        return Target(name, program, engine=engine)
+        return Target(name, program, engine=engine, arch=arch)
+    if arch != "v1model":
+        raise TargetMissingError(f"bmv2 has no P4Runtime server for {arch}: use --target softswitch")
     program = switch or BMV2
     if image is None and shutil.which(program) is not None:
         return Target(name, program, has_thrift="--thrift-port" in _help(program))

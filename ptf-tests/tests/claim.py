@@ -5,7 +5,7 @@ import ptf.testutils as tu
 from ptf.packet import IP, TCP, UDP, Dot1Q
 from ptf.testutils import group
 
-from vswitch import p4runtime
+from vswitch import architecture, p4runtime
 from vswitch.chain import GUESTD, HOSTD, ChainTest
 from vswitch.channel import CIP, GUEST, HOST, HYPERVISOR_IP, HYPERVISOR_MAC, VIF, VLAN
 from vswitch.entries import entries_of
@@ -46,7 +46,7 @@ class ChainClaimOne(ChainTest):
         with p4runtime.session(self.target(program), set_pipeline=False):
             counted = [
                 entry
-                for entry in entries_of(program)
+                for entry in entries_of(program, architecture.current().cpu_port)
                 if entry.table in tables and p4runtime.count(entry).packets
             ]
         self.assertEqual(sorted(tables), sorted(entry.table for entry in counted))

@@ -7,10 +7,10 @@ from ptf.testutils import group
 
 from vswitch import p4runtime
 from vswitch.base import GuestTest, HostTest
-from vswitch.channel import CPU_PORT, HOST, HYPERVISOR_IP, End
+from vswitch.channel import HOST, HYPERVISOR_IP, End
 from vswitch.frames import guest_frame, hypervisor_asks, hypervisor_frame, link, to_guest, to_hypervisor
 
-NO_TAG = End(CPU_PORT, None)  # the controller's frames: their identifier is in the metadata
+NO_TAG = End(0, None)  # the controller's frames: their identifier is in the metadata
 
 
 class Punted:

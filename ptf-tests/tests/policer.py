@@ -6,7 +6,6 @@ import time
 import ptf.testutils as tu
 from ptf.testutils import group
 
-from vswitch import p4runtime
 from vswitch.base import PATIENCE, GuestTest, HostTest
 from vswitch.channel import HOST, HYPERVISOR_MAC, OTHER_VIF, VIF
 from vswitch.frames import Journey, guest_frame, link, to_guest, to_hypervisor
@@ -21,7 +20,7 @@ class Burst:
     def runTest(self):
         back = to_hypervisor(self.program)
         entry = self.entry("attachment", "attach_guest", in_port=back.in_port)
-        p4runtime.police(entry, rate=SLOW, burst=FRAMES * len(back.sent))
+        self.arch.police(entry, rate=SLOW, burst=FRAMES * len(back.sent))
         for _ in range(FRAMES):
             self.assert_passes(back)
         for _ in range(2):
@@ -35,7 +34,7 @@ class Refill:
     def runTest(self):
         back = to_hypervisor(self.program)
         entry = self.entry("attachment", "attach_guest", in_port=back.in_port)
-        p4runtime.police(entry, rate=4 * len(back.sent), burst=len(back.sent))
+        self.arch.police(entry, rate=4 * len(back.sent), burst=len(back.sent))
         self.assert_passes(back)
         deadline = time.monotonic() + PATIENCE
         passed = 1
@@ -53,9 +52,9 @@ class Unlimited:
         for _ in range(FRAMES):
             self.assert_passes(back)
         entry = self.entry("attachment", "attach_guest", in_port=back.in_port)
-        p4runtime.police(entry, rate=SLOW, burst=1)
+        self.arch.police(entry, rate=SLOW, burst=1)
         self.assert_dropped(back.in_port, back.sent, "drop_policed")
-        p4runtime.unpolice(entry)
+        self.arch.unpolice(entry)
         for _ in range(FRAMES):
             self.assert_passes(back)
 
@@ -96,7 +95,7 @@ class HostPolicerPerVif(HostTest):
 
     def runTest(self):
         entry = self.entry("attachment", "attach_guest", in_port=VIF.port)
-        p4runtime.police(entry, rate=SLOW, burst=1)
+        self.arch.police(entry, rate=SLOW, burst=1)
         for _ in range(FRAMES):
             self.assert_dropped(VIF.port, guest_frame(HOST), "drop_policed")
         sent = guest_frame(HOST, src_mac=OTHER_VIF.mac)

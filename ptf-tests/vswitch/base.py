@@ -19,7 +19,7 @@ import ptf.testutils as tu
 from ptf.base_tests import BaseTest
 from ptf.packet import Packet
 
-from vswitch import p4runtime
+from vswitch import architecture, p4runtime
 from vswitch.channel import GUEST, HOST, Program
 from vswitch.entries import Entry, entries_of
 from vswitch.frames import Journey
@@ -59,8 +59,9 @@ class VSwitchTest(ReportingTest):
         super().setUp()
         target = p4runtime.Target(*(tu.test_param_get(name) for name in p4runtime.Target._fields))
         self.enterContext(p4runtime.session(target, set_pipeline=True))
-        self.entries = entries_of(self.program)
-        for entry in self.entries:
+        self.arch = architecture.current()
+        self.entries = entries_of(self.program, self.arch.cpu_port)
+        for entry in (*self.entries, *self.arch.own_entries(self.program.ports)):
             p4runtime.insert(entry)
         self.verdicts: Counter[str] = Counter()
 

@@ -14,7 +14,7 @@ import ptf.testutils as tu
 from ptf import ptfutils
 from ptf.packet import Packet
 
-from vswitch import p4runtime
+from vswitch import architecture, p4runtime
 from vswitch.base import PATIENCE, ReportingTest
 from vswitch.channel import GUEST, HOST, Program
 from vswitch.entries import entries_of
@@ -27,9 +27,10 @@ class ChainTest(ReportingTest):
 
     def setUp(self) -> None:
         super().setUp()
+        arch = architecture.current()
         for program in (HOST, GUEST):
             with p4runtime.session(self.target(program), set_pipeline=True):
-                for entry in entries_of(program):
+                for entry in (*entries_of(program, arch.cpu_port), *arch.own_entries(program.ports)):
                     p4runtime.insert(entry)
 
     @staticmethod

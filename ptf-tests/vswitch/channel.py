@@ -7,7 +7,6 @@ HYPERVISOR_MAC, HYPERVISOR_IP = "02:68:76:00:00:01", "169.254.1.1"
 CIP = "169.254.1.2"  # every guest's own address: the second destination IP
 VNI = 5001  # the first identifier
 VLAN = 4094  # the second identifier
-CPU_PORT = 510
 
 
 @dataclass(frozen=True)

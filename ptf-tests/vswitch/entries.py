@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from vswitch.channel import (
     CIP,
-    CPU_PORT,
     GUEST,
     HOST,
     HYPERVISOR_IP,
@@ -27,18 +26,18 @@ class Entry(NamedTuple):
     params: dict[str, object] = {}  # noqa: RUF012 (never changed)
 
 
-def entries_of(program: Program) -> list[Entry]:
-    """All that the program needs to carry the channel."""
-    return {HOST.name: _host, GUEST.name: _guest}[program.name]()
+def entries_of(program: Program, cpu_port: int) -> list[Entry]:
+    """All that the program's stages need to carry the channel; PacketOut enters by `cpu_port`."""
+    return {HOST.name: _host, GUEST.name: _guest}[program.name](cpu_port)
 
 
-def _host() -> list[Entry]:
+def _host(cpu_port: int) -> list[Entry]:
     hypervisor = {"vni": VNI, "dst_mac": HYPERVISOR_MAC, "dst_ip": HYPERVISOR_IP}
     entries = [
         Entry("attachment", {"in_port": 1, "tagged": 0, "vlan_id": 0}, "attach_hypervisor", {"vni": VNI}),
         Entry(
             "attachment",
-            {"in_port": CPU_PORT, "tagged": 0, "vlan_id": 0},
+            {"in_port": cpu_port, "tagged": 0, "vlan_id": 0},
             "attach_controller",
             {"in_port": 1},
         ),
@@ -75,7 +74,7 @@ def _host() -> list[Entry]:
     return entries
 
 
-def _guest() -> list[Entry]:
+def _guest(cpu_port: int) -> list[Entry]:
     hypervisor = {"vlan": VLAN, "dst_mac": HYPERVISOR_MAC, "dst_ip": HYPERVISOR_IP}
     return [
         Entry("attachment", {"in_port": 1, "tagged": 0, "vlan_id": 0}, "attach_guest", {"vlan": VLAN}),
@@ -85,7 +84,7 @@ def _guest() -> list[Entry]:
         # To try PacketOut: a frame that the controller sends enters as if over the VNIC.
         Entry(
             "attachment",
-            {"in_port": CPU_PORT, "tagged": 0, "vlan_id": 0},
+            {"in_port": cpu_port, "tagged": 0, "vlan_id": 0},
             "attach_controller",
             {"in_port": 2},
         ),

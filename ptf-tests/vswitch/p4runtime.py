@@ -140,6 +140,16 @@ def unpolice(entry: Entry) -> None:
     meter.modify()
 
 
+def police_cell(index: object, *, rate: int | None, burst: int | None) -> None:
+    """As `police`, of the indexed meter's cell of this number; None: back to its default."""
+    cell = sh.MeterEntry("policer")
+    cell.index = int(str(index))
+    if rate is not None and burst is not None:
+        cell.cir = cell.pir = rate
+        cell.cburst = cell.pburst = burst
+    cell.modify()
+
+
 def packet_out(payload: bytes, **metadata: int) -> None:
     """A PacketOut with this metadata."""
     sh.PacketOut(payload, **{name: str(value) for name, value in metadata.items()}).send()

@@ -11,6 +11,7 @@ import structlog
 from hvchannel_softswitch.engine import EntryKey, IdleSink
 from hvchannel_softswitch.interpreter import Interpreter
 from hvchannel_softswitch.model import Program, UnsupportedProgram
+from hvchannel_softswitch.ports import PortState
 from hvchannel_softswitch.switch import Switch
 from hvchannel_softswitch.trace import Tracer
 from hvchannel_softswitch.xdp.frames import CompiledEngine
@@ -48,6 +49,10 @@ class ChoosingSwitch:
     def ports(self) -> dict[int, str]:
         """The interfaces' names by port."""
         return self._kernel.ports
+
+    def port_states(self) -> dict[int, PortState]:
+        """See Switch."""
+        return (self._interpreter() if self._is_interpreted else self._kernel).port_states()
 
     def load(self, program: Program) -> AnyEngine:
         """See Switch. One log line says why a program is not run in the kernel."""

@@ -182,6 +182,17 @@ class Engine(Protocol):
     since the caller has validated them against the P4Info of the same program."""
 
     @property
+    def kind(self) -> str:
+        """What runs the program: "interpreter" or "xdp"."""
+
+    def size(self, table: str) -> int:
+        """How many entries the table has, const ones included."""
+
+    @property
+    def lost_records(self) -> int:
+        """How much of what the program tells (digests, frames for the CPU port, traces) has got lost on the way."""
+
+    @property
     def atomic_batches(self) -> bool:
         """Whether no frame runs between two writes of one turn of the event loop, so that frames see a batch whole or
         not at all (DATAPLANE_ATOMIC). Each write alone is seen so in any engine."""

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 
-import structlog
+from hvchannel_telemetry import logs
 
 
 class LogLevel(StrEnum):
@@ -27,22 +26,13 @@ _NUMBERS = {
     LogLevel.INFO: 20,
     LogLevel.WARN: 30,
     LogLevel.ERROR: 40,
-    LogLevel.OFF: 100,
+    LogLevel.OFF: logs.OFF,
 }
+
+OWN = ("hvchannel_softswitch", "hvchannel_telemetry")
+"""Whose lines the log level is for."""
 
 
 def configure(level: LogLevel, *, json: bool | None = None, file: Path | None = None) -> None:
     """Sets the process's logging up. `json` None: unless it goes to a terminal. Raises OSError for `file`."""
-    out = file.open("a", buffering=1, encoding="utf-8") if file is not None else sys.stderr
-    as_json = not out.isatty() if json is None else json
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(_NUMBERS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=out),
-        cache_logger_on_first_use=True,
-    )
+    logs.set_up(_NUMBERS[level], json, OWN, file=file)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from hvchannel_telemetry.metrics_options import AllowAny, MetricsAt, metrics_address
 
 from hvchannel_softswitch.logs import LogLevel
 from hvchannel_softswitch.start import EngineKind
@@ -123,6 +124,8 @@ def softswitch(
         typer.Option("--log-json/--no-log-json", help="Default: JSON unless stderr is a terminal."),
     ] = None,
     log_file: Annotated[Path | None, typer.Option(help="Log to a file instead of stderr.")] = None,
+    metrics: MetricsAt = None,
+    metrics_allow_any: AllowAny = False,
 ) -> None:
     """See `help` above."""
     from hvchannel_softswitch.run import run  # noqa: PLC0415 (--help need not load gRPC and LLVM)
@@ -138,6 +141,10 @@ def softswitch(
         raise typer.BadParameter(f"--pcap: {str(pcap)!r} is not a directory")
     if trace and trace_file is not None:
         raise typer.BadParameter("--trace (text to stdout) and --trace-file (JSON lines) exclude each other")
+    try:
+        metrics_at = metrics_address(metrics, metrics_allow_any)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     options = Options(
         interfaces=tuple(_interface(text) for text in interface or ()),
         program=program,
@@ -153,6 +160,7 @@ def softswitch(
         engine=engine,
         name=name,
         trace_filter=Filter(dict(_condition(text) for text in trace_filter or ())),
+        metrics=metrics_at,
     )
     try:
         if stop:

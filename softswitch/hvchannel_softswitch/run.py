@@ -15,8 +15,13 @@ from typing import Any
 
 import structlog
 import uvloop
+from hvchannel_telemetry.exposition import MetricsAddressError, serving
+from hvchannel_telemetry.log_levels import LogLevels
+from hvchannel_telemetry.process_service import ProcessService
+from prometheus_client import CollectorRegistry
 
-from hvchannel_softswitch import logs, model
+from hvchannel_softswitch import logs, model, observed
+from hvchannel_softswitch.metrics import SwitchCollector
 from hvchannel_softswitch.p4runtime.device import SwitchDevice
 from hvchannel_softswitch.p4runtime.mappings import MappingError, load_mappings
 from hvchannel_softswitch.p4runtime.server import AddressError, P4RuntimeServer
@@ -54,17 +59,24 @@ async def _serve(options: Options) -> None:
         raise StartError(f"--translations: {error}") from error
     with _switch(options) as switch:
         server = P4RuntimeServer(options.device_id, SwitchDevice(switch), options.address, mappings)
+        process = ProcessService(observed.health_of(switch, server.service), LogLevels(logs.OWN))
+        server.add(observed.unary(process), observed.streaming(process))
+        registry = CollectorRegistry()
+        registry.register(SwitchCollector(switch, server.service))
         try:
             await server.start()
-        except AddressError as error:
+            async with serving(options.metrics, registry):
+                _spare_the_collector()
+                _log.info(
+                    "listening", address=server.address, device_id=options.device_id, ports=len(switch.ports)
+                )
+                await stop.wait()
+                _log.info("stopping")
+        except (AddressError, MetricsAddressError) as error:
             raise StartError(str(error)) from error
-        _spare_the_collector()
-        _log.info("listening", address=server.address, device_id=options.device_id, ports=len(switch.ports))
-        try:
-            await stop.wait()
         finally:
+            process.close()
             await server.stop()
-            _log.info("stopped")
 
 
 def _spare_the_collector() -> None:

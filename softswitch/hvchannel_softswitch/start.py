@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from hvchannel_telemetry.metrics_address import MetricsAddress
 
 from hvchannel_softswitch import bpf
 from hvchannel_softswitch.choice import ChoosingSwitch
@@ -53,6 +54,7 @@ class Options:
     engine: EngineKind = EngineKind.AUTO
     name: str | None = None
     trace_filter: Filter = field(default_factory=Filter)
+    metrics: MetricsAddress | None = None
 
 
 def data_path(options: Options) -> DataPath[Any]:

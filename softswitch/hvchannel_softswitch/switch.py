@@ -25,7 +25,7 @@ import structlog
 from hvchannel_softswitch.engine import Engine, EntryKey, IdleSink
 from hvchannel_softswitch.interpreter import Interpreter
 from hvchannel_softswitch.model import Program
-from hvchannel_softswitch.ports import Port, PortDown
+from hvchannel_softswitch.ports import Port, PortDown, PortState
 from hvchannel_softswitch.sweeper import Sweeper
 from hvchannel_softswitch.trace import Tracer
 
@@ -67,6 +67,9 @@ class DataPath(Protocol[E]):
     @property
     def ports(self) -> Mapping[int, object]:
         """By number."""
+
+    def port_states(self) -> dict[int, PortState]:
+        """See Switch."""
 
     def load(self, program: Program) -> E:
         """See Switch."""
@@ -141,6 +144,13 @@ class Switch:
     def ports(self) -> Mapping[int, Port]:
         """The ports by number."""
         return MappingProxyType(self._ports)
+
+    def port_states(self) -> dict[int, PortState]:
+        """How each port fares now."""
+        return {
+            number: PortState(port.name, port.is_open, port.statistics)
+            for number, port in self._ports.items()
+        }
 
     @property
     def engine(self) -> Interpreter | None:

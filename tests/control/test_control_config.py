@@ -37,7 +37,7 @@ def test_the_printed_example_names_every_key(file: Path, example: str) -> None:
             names |= keys(value) if hasattr(type(value), "model_fields") else {name}
         return names
 
-    missing = {key for key in keys(model(file)) if f"{key} = " not in example}
+    missing = {key for key in keys(model(file)) if f"{key} = " not in example and f"[[{key}]]" not in example}
     assert not missing
 
 
@@ -58,8 +58,31 @@ def test_default_pool_leaves_the_metadata_address_out(file: Path) -> None:
     assert pool.total == 0xFEFE - 0x010A
 
 
+def further(**changed: str) -> str:
+    """A file with a second logical switch, one thing of which is changed."""
+    values = {
+        "vni": "5002",
+        "hypervisor_port": "2",
+        "pool": '{ first = "169.254.128.1", last = "169.254.128.9" }',
+        **changed,
+    }
+    first = '[pool]\nfirst = "169.254.1.10"\nlast = "169.254.1.99"\n'
+    return first + "[[logical_switch]]\n" + "".join(f"{name} = {value}\n" for name, value in values.items())
+
+
+def test_a_further_logical_switch_stands_beside_the_default_one(file: Path) -> None:
+    file.write_text(further())
+    config = load_host(file)
+    assert [(s.vni, s.hypervisor_port, str(s.pool), s.vlan) for s in config.switches.values()] == [
+        (5001, 1, "169.254.1.10-169.254.1.99", 4094),
+        (5002, 2, "169.254.128.1-169.254.128.9", 4094),
+    ]
+    file.write_text(further(vlan="7"))
+    assert load_host(file).switches[5002].vlan == 7
+
+
 HOST_REFUSALS = {
-    "x = 1": "unknown key 'x' (valid here: channel, pipeline, policer, pool, socket, state, switch)",
+    "x = 1": "unknown key 'x' (valid here: channel, logical_switch, pipeline, policer, pool, socket, state, switch)",
     "[channel]\nvnii = 3": "unknown key 'channel.vnii' (valid here: cip, hypervisor_ip,",
     "[channel]\nvni = 0": "channel.vni: Input should be greater than or equal to 1, not 0",
     "[channel]\nvni = 16777216": "channel.vni: Input should be less than or equal to 16777215",
@@ -100,6 +123,27 @@ HOST_REFUSALS = {
     "switch = 3": "switch: ",
     f'socket = "{"x" * 120}"': "longer than the 107 bytes a unix socket's path may have",
     "a = = b": "not TOML",
+    "[[logical_switch]]\nvni = 2": "logical_switch.0.hypervisor_port: is missing",
+    further(pool='{ first = "169.254.2.1" }'): "logical_switch.0.pool.last: is missing",
+    further(vnii="3"): "unknown key 'logical_switch.0.vnii' (valid here: hypervisor_port, pool, vlan, vni)",
+    further(
+        pool='{ firs = "169.254.2.1" }'
+    ): "'logical_switch.0.pool.firs' (valid here: excluded, first, last)",
+    further(vni="5001"): "logical_switch.0.vni 5001 is channel.vni too",
+    further(hypervisor_port="1"): "logical_switch.0.hypervisor_port 1 is channel.hypervisor_port too",
+    further(hypervisor_port="510"): "logical_switch.0.hypervisor_port 510 is switch.cpu_port too",
+    further(
+        pool='{ first = "169.254.1.9", last = "169.254.1.10" }'
+    ): "logical_switch.0.pool 169.254.1.9-169.254.1.10 overlaps pool 169.254.1.10-169.254.1.99; give each a part",
+    further(
+        pool='{ first = "169.254.169.1", last = "169.254.169.255", excluded = [] }'
+    ): "logical_switch.0.pool 169.254.169.1-169.254.169.255 holds the clouds' metadata address 169.254.169.254",
+    further(
+        pool='{ first = "10.0.0.1", last = "10.0.0.2" }'
+    ): "logical_switch.0.pool.first 10.0.0.1 is not a host's",
+    further() + further()[further().index("[[") :]: "logical_switch.1.vni 5002 is logical_switch.0.vni too",
+    "[channel]\nreserved_vlans = [7]\n"
+    + further(vlan="7"): "logical_switch.0.vlan 7 is in channel.reserved_vlans",
 }
 
 

@@ -121,7 +121,7 @@ async def test_a_guest_is_not_probed_from_itself() -> None:
     profile = GuestProfile(config)
     none = CompiledProgram(Path("none.p4info.txtpb"), Path("none.json"))
     controller = Controller(
-        profile, FixedAttachment(profile.own_vif()), config.switch, none, cip=config.channel.cip, vni=0
+        profile, FixedAttachment(profile.own_vif()), config.switch, none, cip=config.channel.cip
     )
     with pytest.raises(RefusedError, match="a guest is probed from its hypervisor"):
         await controller.probe("vif", 0)

@@ -8,7 +8,7 @@ SPOOF = {"port": 2, "vni": 5001, "src_mac": 0x020000000001, "src_ip": 0xA9FE0102
 
 
 def test_a_digest_is_a_log_event_with_readable_fields_and_a_count() -> None:
-    reports = Reports({2: "vm1"}.get)
+    reports = Reports(lambda port, vni: {(2, 5001): "vm1"}.get((port, vni)))
     with structlog.testing.capture_logs() as events:
         reports.digest("spoof_digest", SPOOF)
     (event,) = events
@@ -21,7 +21,7 @@ def test_a_digest_is_a_log_event_with_readable_fields_and_a_count() -> None:
 
 def test_one_source_is_logged_now_and_then_whatever_it_forges() -> None:
     now = 0.0
-    reports = Reports(lambda _port: None, clock=lambda: now)
+    reports = Reports(lambda _port, _vni: None, clock=lambda: now)
     with structlog.testing.capture_logs() as events:
         for n in range(1000):
             reports.digest("spoof_digest", {**SPOOF, "src_mac": n, "src_ip": n})
@@ -32,8 +32,16 @@ def test_one_source_is_logged_now_and_then_whatever_it_forges() -> None:
     assert reports.digests["spoof_digest"] == 1002
 
 
+def test_one_vif_of_a_trunk_hides_no_other() -> None:
+    reports = Reports(lambda port, vni: f"{port}/{vni}", clock=lambda: 0.0)
+    with structlog.testing.capture_logs() as events:
+        for n in range(100):
+            reports.digest("spoof_digest", {**SPOOF, "vni": 5001 + n % 2})
+    assert [event["vif"] for event in events] == ["2/5001", "2/5002"]
+
+
 def test_a_packet_for_the_controller_is_logged_with_its_reason() -> None:
-    reports = Reports(lambda _port: "vm1")
+    reports = Reports(lambda _port, _vni: "vm1")
     with structlog.testing.capture_logs() as events:
         reports.packet_in({"ingress_port": 2, "reason": 7}, b"\xff" * 1000)
     (event,) = events

@@ -34,9 +34,7 @@ def host_controller(folder: Path) -> tuple[Controller, Store]:
     attachments = HostAttachments(config, store)
     channel = config.channel
     profile = HostProfile(config)
-    return Controller(
-        profile, attachments, config.switch, NO_PROGRAM, cip=channel.cip, vni=channel.vni
-    ), store
+    return Controller(profile, attachments, config.switch, NO_PROGRAM, cip=channel.cip), store
 
 
 @pytest.fixture
@@ -92,7 +90,7 @@ async def test_a_dead_controllers_socket_is_replaced_and_a_live_ones_is_not(tmp_
 
 async def test_attach_list_detach(path: Path) -> None:
     done = await attach(path, "vm1", "--mac", MAC1, "--port", "2")
-    assert done.stdout == "VIF vm1 is attached on port 2: LIP 169.254.1.10, VLAN 4094\n"
+    assert done.stdout == "VIF vm1 is attached on port 2: LIP 169.254.1.10, VNI 5001, VLAN 4094\n"
     done = await attach(path, "vm2", "--mac", MAC2, "--port", "3", "--vlan", "7", "--json")
     vm2 = {
         "vif_id": "vm2",
@@ -196,7 +194,6 @@ async def test_the_guest_profile_lists_its_own_vif_and_attaches_none(tmp_path: P
         config.switch,
         NO_PROGRAM,
         cip=config.channel.cip,
-        vni=0,
     )
     path = tmp_path / "x.sock"
     async with serving(controller, path):

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from hvchannel_control.store import Store, StoreError
 from hvchannel_control.vif import Vif
 
-VIF = Vif("vm1", "02:00:00:00:00:01", 2, 4094, IPv4Address("169.254.1.10"))
+VIF = Vif("vm1", "02:00:00:00:00:01", 2, 4094, IPv4Address("169.254.1.10"), 5002)
 
 ENDLESS_ATTACHER = """
 import sys
@@ -77,8 +78,37 @@ def test_what_is_no_store_is_refused_in_one_line(tmp_path: Path) -> None:
     newer = sqlite3.connect(tmp_path / "newer.db")
     newer.execute("PRAGMA user_version = 99")
     newer.close()
-    with pytest.raises(StoreError, match="schema version 99 is not 1"):
+    with pytest.raises(StoreError, match="schema version 99 is newer than 2"):
         Store(tmp_path / "newer.db")
+
+
+VERSION_1 = """
+CREATE TABLE lease (vif_id TEXT PRIMARY KEY, lip TEXT NOT NULL UNIQUE) STRICT, WITHOUT ROWID;
+CREATE TABLE attachment (
+    vif_id TEXT PRIMARY KEY REFERENCES lease (vif_id),
+    mac TEXT NOT NULL UNIQUE,
+    port INTEGER NOT NULL UNIQUE,
+    vlan INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO lease VALUES ('vm1', '169.254.1.10');
+INSERT INTO attachment VALUES ('vm1', '02:00:00:00:00:01', 2, 4094);
+PRAGMA user_version = 1
+"""
+
+
+def test_a_store_from_before_logical_switches_is_read(tmp_path: Path) -> None:
+    old = sqlite3.connect(tmp_path / "x.db")
+    old.executescript(VERSION_1)
+    old.close()
+    for _ in range(2):  # as it was, and as the first opening left it
+        store = Store(tmp_path / "x.db")
+        assert store.vifs()[0] == replace(VIF, vni=0)
+        store.close()
+    store = Store(tmp_path / "x.db")
+    store.attach(Vif("vm2", "02:00:00:00:00:02", 2, 7, IPv4Address("169.254.1.11"), 5002))  # on the same port
+    store.detach("vm1")
+    assert [vif.vni for vif in store.vifs()] == [5002]
+    store.close()
 
 
 @pytest.mark.parametrize("acknowledged", [1, 10, 50])

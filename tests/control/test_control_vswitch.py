@@ -2,7 +2,7 @@
 """A controller and a real target: the tables become what they should be, whatever happens to either."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -12,10 +12,11 @@ from typing import Protocol
 import finsy as fy
 import grpc
 import pytest
+from finsy.p4entity import decode_entity
 from finsy.proto import U128, p4r, p4r_grpc
 from hvchannel_control.api import control_pb2
 from hvchannel_control.attachments import FixedAttachment, HostAttachments
-from hvchannel_control.compiled import find_program
+from hvchannel_control.compiled import CompiledProgram, find_program
 from hvchannel_control.config import GuestConfig, HostConfig
 from hvchannel_control.controller import Controller
 from hvchannel_control.entries import Entry, MeterConfig, entry
@@ -56,7 +57,7 @@ async def host_controller(folder: Path, config: HostConfig) -> AsyncIterator[Con
     attachments = HostAttachments(config, store)
     profile = HostProfile(config)
     program, channel = find_program(profile.program), config.channel
-    controller = Controller(profile, attachments, config.switch, program, cip=channel.cip, vni=channel.vni)
+    controller = Controller(profile, attachments, config.switch, program, cip=channel.cip)
     async with running(controller):
         yield controller
     store.close()
@@ -92,8 +93,10 @@ async def until_realised(controller: Controller, *vif_ids: str) -> None:
 class OtherHand:
     """Another P4Runtime client, that writes with the election id it is given."""
 
-    def __init__(self, address: str, program: str = "host_vswitch", election_id: int = ELECTION_ID) -> None:
-        found = find_program(program)
+    def __init__(
+        self, address: str, program: str | CompiledProgram = "host_vswitch", election_id: int = ELECTION_ID
+    ) -> None:
+        found = find_program(program) if isinstance(program, str) else program
         self.schema = fy.P4Schema(found.p4info, found.device_config)
         self._election_id = U128.encode(election_id)
         self._channel = grpc.aio.insecure_channel(address)
@@ -104,9 +107,10 @@ class OtherHand:
             device_id=1, entities=[request.encode(self.schema) for request in wildcards(self.schema)]
         )
         return {
-            decode(fy.P4TableEntry.decode(entity, self.schema))
+            entry
             async for reply in self._stub.Read(request)
             for entity in reply.entities
+            if (entry := decode(decode_entity(entity, self.schema))) is not None
         }
 
     async def write(self, *updates: Update) -> None:
@@ -145,7 +149,9 @@ def wanted(config: HostConfig, controller: Controller) -> set[Entry]:
     vifs: Iterable[control_pb2.Vif] = controller.vifs()
     entries = profile.fixed_entries()
     for vif in vifs:
-        entries += profile.vif_entries(Vif(vif.vif_id, vif.mac, vif.port, vif.vlan, IPv4Address(vif.lip)))
+        entries += profile.vif_entries(
+            Vif(vif.vif_id, vif.mac, vif.port, vif.vlan, IPv4Address(vif.lip), vif.vni)
+        )
     return set(entries)
 
 
@@ -217,7 +223,7 @@ async def test_a_restarted_controller_keeps_leases_and_writes_nothing(tmp_path: 
 def drift(config: HostConfig) -> list[Update]:
     """One entry gone, one changed, one of nobody's, one with another policer, one with a policer that has none."""
     attachment, guard, *_, tag, _ = HostProfile(config).vif_entries(
-        Vif("vm1", MAC1, 2, 4094, IPv4Address("169.254.1.10"))
+        Vif("vm1", MAC1, 2, 4094, IPv4Address("169.254.1.10"), config.channel.vni)
     )
     of_hypervisor = HostProfile(config).fixed_entries()[0]
     slow = MeterConfig.policer(1000, 2000)
@@ -297,6 +303,44 @@ async def test_a_spoofed_frame_becomes_a_digest_and_a_count(
         assert "port=1" in caplog.text
 
 
+async def test_two_vifs_of_one_port_are_reached_by_their_logical_switch(
+    tmp_path: Path, target: Switch
+) -> None:
+    further = {
+        "vni": 5002,
+        "hypervisor_port": 3,
+        "vlan": 4093,
+        "pool": {"first": "169.254.128.1", "last": "169.254.128.9"},
+    }
+    config = HostConfig.model_validate(
+        {
+            "switch": {"address": target.address, **SLOW_AUDIT},
+            "pool": {"last": "169.254.1.99"},
+            "logical_switch": [further],
+        }
+    )
+    async with host_controller(tmp_path, config) as controller:
+        vifs = [controller.attach("vm1", MAC1, 2, 0), controller.attach("vm2", MAC2, 2, 0, 5002)]
+        await until_realised(controller, "vm1", "vm2")
+        switch = controller.vswitch._switch
+        assert switch is not None
+        for vif in vifs:
+            frame = Ether(src=config.channel.hypervisor_mac, dst=vif.mac) / IP(src="169.254.1.1", dst=vif.lip)
+            for vni in (5001, 5002):  # a PacketOut names the logical switch, whatever port it enters by
+                await switch.write([fy.P4PacketOut(bytes(frame / UDP()), vni=vni)])
+
+        def counted(verdicts: Mapping[str, control_pb2.Count]) -> dict[str, int]:
+            return {name: count.packets for name, count in verdicts.items() if count.packets}
+
+        try:
+            async with asyncio.timeout(10):
+                while sum(counted((await controller.status()).verdicts).values()) < 4:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        finally:
+            counts = counted((await controller.status()).verdicts)
+        assert counts == {"forwarded": 2, "drop_no_route": 2}
+
+
 async def test_verdicts_outlive_the_connection(tmp_path: Path, target: Switch) -> None:
     async with host_controller(tmp_path, host_config(target)) as controller:
         await until_synced(controller)
@@ -321,9 +365,7 @@ async def test_the_guest_profile_realises_its_own_vif(tmp_path: Path, target: Sw
     config = GuestConfig.model_validate({"switch": {"address": target.address}, "vif": {"mac": MAC1}})
     profile = GuestProfile(config)
     vif, program = profile.own_vif(), find_program(profile.program)
-    controller = Controller(
-        profile, FixedAttachment(vif), config.switch, program, cip=config.channel.cip, vni=0
-    )
+    controller = Controller(profile, FixedAttachment(vif), config.switch, program, cip=config.channel.cip)
     async with running(controller):
         await until_realised(controller, "vif")
         spy = OtherHand(target.address, program=profile.program)

@@ -18,7 +18,17 @@ from hvchannel_control.vif import Vif
 
 HOST = HostProfile(HostConfig.model_validate({}))
 GUEST = GuestProfile(GuestConfig.model_validate({"vif": {"mac": "02:00:00:00:00:01"}}))
-VIF = Vif("vm1", "02:00:00:00:00:01", 2, 4094, IPv4Address("169.254.1.10"))
+VIF = Vif("vm1", "02:00:00:00:00:01", 2, 4094, IPv4Address("169.254.1.10"), 5001)
+TRUNKS = HostProfile(
+    HostConfig.model_validate(
+        {
+            "pool": {"last": "169.254.1.99"},
+            "logical_switch": [
+                {"vni": 7, "hypervisor_port": 3, "pool": {"first": "169.254.2.1", "last": "169.254.2.9"}}
+            ],
+        }
+    )
+)
 CONST_TABLES = {"connection_guard", "verdict", "egress_verdict"}
 
 
@@ -26,7 +36,11 @@ def schema(profile: Profile) -> fy.P4Schema:
     return fy.P4Schema(find_program(profile.program).p4info)
 
 
-@pytest.mark.parametrize(("profile", "vif"), [(HOST, VIF), (GUEST, GUEST.own_vif())], ids=["host", "guest"])
+@pytest.mark.parametrize(
+    ("profile", "vif"),
+    [(HOST, VIF), (TRUNKS, VIF), (GUEST, GUEST.own_vif())],
+    ids=["host", "trunks", "guest"],
+)
 def test_every_entry_fits_the_p4info_and_comes_back_as_it_was(profile: Profile, vif: Vif) -> None:
     p4 = schema(profile)
     for wanted in profile.fixed_entries() + profile.vif_entries(vif):

@@ -53,8 +53,13 @@ def as_tables(entries: list[Entry]) -> Tables:
 
 
 def differences(held: Entry | None, wanted: Entry | None) -> int:
-    """How many writes it takes: one, or two where the meter has to go and something else is to change."""
-    if held is None or wanted is None or held.meter is None or wanted.meter is not None:
+    """How many writes it takes: one, or two where the meter has to go and something else is to change, or where an
+    attachment leads elsewhere."""
+    if held is None or wanted is None:
+        return held != wanted
+    if held.table == "attachment" and (held.action, held.args) != (wanted.action, wanted.args):
+        return 2
+    if held.meter is None or wanted.meter is not None:
         return held != wanted
     return 1 + (replace(held, meter=None) != wanted)
 
@@ -82,25 +87,38 @@ def test_two_desired_entries_with_one_key_are_refused() -> None:
     assert len(plan([], [one, one])) == 1
 
 
-CONFIG = HostConfig.model_validate({})
+OTHER_VNI = 5002
+CONFIG = HostConfig.model_validate(
+    {
+        "pool": {"last": "169.254.1.99"},
+        "logical_switch": [
+            {
+                "vni": OTHER_VNI,
+                "hypervisor_port": 5,
+                "pool": {"first": "169.254.128.1", "last": "169.254.128.9"},
+            }
+        ],
+    }
+)
 HOST = HostProfile(CONFIG)
 HV_MAC, HV_IP = int("026876000001", 16), int(CONFIG.channel.hypervisor_ip)
 CIP = int(CONFIG.channel.cip)
+VNI = CONFIG.channel.vni
 MACS = [f"02:00:00:00:00:{n:02x}" for n in (1, 2, 3)]
 LIPS = [IPv4Address(f"169.254.1.{n}") for n in (10, 11, 12)]
 
 
 @st.composite
 def attachments(draw: st.DrawFn) -> list[Vif]:
-    """VIFs on a few ports, with a few MACs and LIPs, each had by one at most."""
+    """VIFs with a few MACs and LIPs, each had by one at most, on a few ports, which carry one per VNI and VLAN."""
     count = draw(st.integers(0, 3))
-    macs, lips, ports = (
-        draw(st.permutations(MACS)),
-        draw(st.permutations(LIPS)),
-        draw(st.permutations([2, 3, 4])),
+    macs, lips = draw(st.permutations(MACS)), draw(st.permutations(LIPS))
+    place = st.tuples(
+        st.sampled_from([2, 3, 4]), st.sampled_from([4094, 7]), st.sampled_from([VNI, OTHER_VNI])
     )
-    vlans = draw(st.lists(st.sampled_from([4094, 7]), min_size=3, max_size=3))
-    return [Vif(f"vm{n}", macs[n], ports[n], vlans[n], lips[n]) for n in range(count)]
+    alone = (lambda place: (place[0], place[1]), lambda place: (place[0], place[2]))
+    places = draw(st.lists(place, min_size=count, max_size=count, unique_by=alone))
+    return [Vif(f"vm{n}", macs[n], port, vlan, lips[n], vni) for n, (port, vlan, vni) in enumerate(places)]
 
 
 def entries_of(vifs: list[Vif]) -> list[Entry]:
@@ -154,7 +172,7 @@ def all_journeys(tables: Tables) -> dict[tuple[object, ...], tuple[int, ...]]:
     packets = [
         (port, vlan, (mac, CIP), hypervisor) for port in (2, 3, 4) for vlan in (4094, 7) for mac in macs
     ]
-    packets += [(1, 0, hypervisor, (mac, int(lip))) for mac in macs for lip in LIPS]
+    packets += [(port, 0, hypervisor, (mac, int(lip))) for port in (1, 5) for mac in macs for lip in LIPS]
     passed = {packet: journey(tables, *packet) for packet in packets}
     return {packet: outcome for packet, outcome in passed.items() if outcome is not None}
 
@@ -179,7 +197,7 @@ def tables_of(batches: list[Batch]) -> list[set[str]]:
 
 
 def test_an_attachment_comes_behind_its_guards_and_leaves_before_them() -> None:
-    vif = Vif("vm1", MACS[0], 2, 4094, LIPS[0])
+    vif = Vif("vm1", MACS[0], 2, 4094, LIPS[0], VNI)
     layers = [
         {"restore", "member", "tag", "translate"},
         {"source_guard", "forward", "arp"},
@@ -190,7 +208,7 @@ def test_an_attachment_comes_behind_its_guards_and_leaves_before_them() -> None:
 
 
 def test_the_policer_is_reconciled_like_any_value() -> None:
-    vif = Vif("vm1", MACS[0], 2, 4094, LIPS[0])
+    vif = Vif("vm1", MACS[0], 2, 4094, LIPS[0], VNI)
     slower = HostProfile(HostConfig.model_validate({"policer": {"rate_bytes_per_s": 1000}}))
     (batch,) = plan(HOST.vif_entries(vif), slower.vif_entries(vif))
     (update,) = batch

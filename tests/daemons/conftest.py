@@ -3,6 +3,7 @@
 freeze) and inside the test (to look into)."""
 
 import asyncio
+import collections
 import contextlib
 import os
 import shutil
@@ -24,7 +25,9 @@ from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.channel import channel_pb2_grpc, transport
 from hvchannel_daemons.feed import Feed, open_feed
 from hvchannel_daemons.guestd import daemon as guestd_daemon
+from hvchannel_daemons.guestd.assembly import Assembly
 from hvchannel_daemons.guestd.listening import endpoint
+from hvchannel_daemons.guestd.store import Applied, GuestStore
 from hvchannel_daemons.hostd import daemon as hostd_daemon
 from hvchannel_daemons.hostd.session import Settings
 
@@ -69,6 +72,37 @@ def port() -> int:
     with socket.socket() as probe:
         probe.bind(("0.0.0.0", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Every DocumentBegin that a guest inside the test receives."""
+    seen: list[tuple[str, int]] = []
+    original = Assembly.begin
+
+    async def begin(self, message):
+        seen.append((message.key, message.revision))
+        return await original(self, message)
+
+    monkeypatch.setattr(Assembly, "begin", begin)
+    return seen
+
+
+@pytest.fixture
+def applied(monkeypatch: pytest.MonkeyPatch) -> collections.Counter[tuple[str, str, int]]:
+    """How often guests inside the test made a revision of a key theirs: what their programs see as an effect."""
+    counted: collections.Counter[tuple[str, str, int]] = collections.Counter()
+    original = GuestStore.apply
+
+    async def apply(self, binding, documents):
+        results = await original(self, binding, documents)
+        for arrived, result in zip(documents, results, strict=True):
+            if result.applied is Applied.STORED:
+                counted[binding.vif, arrived.key, arrived.revision] += 1
+        return results
+
+    monkeypatch.setattr(GuestStore, "apply", apply)
+    return counted
 
 
 class FakeControl(control_pb2_grpc.ControlServicer):
@@ -137,9 +171,12 @@ async def feed(feed_at: str) -> AsyncIterator[Feed]:
 
 
 @contextlib.asynccontextmanager
-async def running_hostd(feed_at: str, directory: Path, port: int, **settings) -> AsyncIterator[None]:
+async def running_hostd(
+    feed_at: str, directory: Path, port: int, host: str = "hv1", **settings
+) -> AsyncIterator[None]:
     """hostd inside the test, on control.sock of the directory."""
-    options = hostd_daemon.Options(directory / "control.sock", feed_at, port, None, Settings(**settings))
+    socket = directory / "control.sock"
+    options = hostd_daemon.Options(socket, feed_at, port, None, Settings(**settings), host=host)
     stop = asyncio.Event()
     task = asyncio.create_task(hostd_daemon.run(options, stop))
     try:
@@ -216,11 +253,12 @@ class Processes:
             state / "guestd.log",
         )
 
-    def hostd(self) -> Process:
+    def hostd(self, host: str = "hv1", directory: Path | None = None) -> Process:
+        where = directory or self.directory
         return self._start(
-            f"hvchannel_daemons.hostd.main --control {self.directory}/control.sock "
+            f"hvchannel_daemons.hostd.main --control {where}/control.sock --host {host} "
             f"--feed {self.feed} --port {self.port} --heartbeat 0.3".split(),
-            self.directory / "hostd.log",
+            where / "hostd.log",
         )
 
     def _start(self, arguments: list[str], log: Path) -> Process:

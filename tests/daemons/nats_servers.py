@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real nats-servers for tests: on loopback, their data below a directory of the test, ended by their pid."""
 
+import asyncio
 import contextlib
 import shutil
 import signal
@@ -113,3 +114,58 @@ def cluster(directory: Path) -> Iterator[list[NatsServer]]:
     finally:
         for server in servers:
             server.kill()
+
+
+class Cut:
+    """A way to a server that the test may cut: what is sent then waits, as in a network that is partitioned; `reset`
+    ends the connections as well, as when an end gives up. An async context manager."""
+
+    def __init__(self, server: NatsServer) -> None:
+        self._server = server
+        self._open = asyncio.Event()
+        self._open.set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.url = ""
+
+    async def __aenter__(self) -> "Cut":
+        self._listening = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.url = f"nats://127.0.0.1:{self._listening.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._listening.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut(self) -> None:
+        self._open.clear()
+
+    def reset(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def heal(self) -> None:
+        self._open.set()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._open.wait()
+        there, onward = await asyncio.open_connection("127.0.0.1", self._server.port)
+        for source, sink in ((reader, onward), (there, writer)):
+            self._writers.add(sink)
+            task = asyncio.create_task(self._pass(source, sink))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65536):
+                await self._open.wait()
+                sink.write(data)
+                await sink.drain()
+        except OSError:
+            pass
+        finally:
+            self._writers.discard(sink)
+            sink.close()

@@ -2,7 +2,6 @@
 """NATS goes away, is killed, comes back, loses servers: hostd goes on, no document is lost, none applied twice."""
 
 import asyncio
-import collections
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,11 +21,8 @@ from hvchannel_daemons.feed import (
 )
 from hvchannel_daemons.feed.jetstream import link
 from hvchannel_daemons.guestd.client import GuestClient, GuestClientError
-from hvchannel_daemons.guestd.store import Applied, GuestStore
 
 from tests.daemons import nats_servers
-
-Effects = collections.Counter[tuple[str, str, int]]
 
 pytestmark = pytest.mark.skipif(nats_servers.PROGRAM is None, reason=nats_servers.MISSING)
 
@@ -43,26 +39,13 @@ def feed_at(server: nats_servers.NatsServer) -> str:
     return f"{server.url}/hv"
 
 
-@pytest.fixture
-def applied(monkeypatch: pytest.MonkeyPatch) -> Effects:
-    """How often guests inside the test made a revision of a key theirs: what their programs see as an effect."""
-    counted: Effects = collections.Counter()
-    original = GuestStore.apply
-
-    async def apply(self, binding, documents):
-        results = await original(self, binding, documents)
-        for arrived, result in zip(documents, results, strict=True):
-            if result.applied is Applied.STORED:
-                counted[binding.vif, arrived.key, arrived.revision] += 1
-        return results
-
-    monkeypatch.setattr(GuestStore, "apply", apply)
-    return counted
+async def is_in(feed: Feed, vif: str, state: SessionState) -> bool:
+    session = (await feed.sessions()).get(vif)
+    return session is not None and session.state is state
 
 
 async def is_ready(feed: Feed, vif: str) -> bool:
-    session = (await feed.sessions()).get(vif)
-    return session is not None and session.state is SessionState.READY
+    return await is_in(feed, vif, SessionState.READY)
 
 
 async def put_through(feed: Feed, key: str, content: bytes) -> int:
@@ -86,7 +69,7 @@ async def assert_delivered(feed: Feed, put: dict[str, tuple[int, bytes]], guest:
 
 
 async def test_guests_are_served_while_the_server_is_away(
-    rig, control, feed, server, port, applied: Effects, short_dir: Path
+    rig, control, feed, server, port, applied, short_dir: Path
 ) -> None:
     for vif in ("vm1", "vm2"):
         control.attach(vif, {"vm1": "127.0.0.11", "vm2": "127.0.0.12"}[vif])
@@ -98,6 +81,7 @@ async def test_guests_are_served_while_the_server_is_away(
         rig.guestd(short_dir / "vm1", f"127.0.0.11:{port}"),
     ):
         await rig.eventually(lambda: is_ready(feed, "vm1"), "vm1 READY")
+        await rig.eventually(lambda: is_in(feed, "vm2", SessionState.BACKOFF), "vm2 held, if not there")
         await asyncio.to_thread(server.stop)
         # a guest that comes only now gets what hostd has, and its report waits for the server
         async with rig.guestd(short_dir / "vm2", f"127.0.0.12:{port}"):
@@ -117,7 +101,7 @@ async def test_guests_are_served_while_the_server_is_away(
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
 async def test_a_server_that_comes_and_goes_under_traffic(
-    rig, control, feed, server, port, applied: Effects, short_dir: Path, end: str
+    rig, control, feed, server, port, applied, short_dir: Path, end: str
 ) -> None:
     control.attach("vm1", "127.0.0.11")
     put: dict[str, tuple[int, bytes]] = {}
@@ -156,7 +140,7 @@ async def held(guest: Path, key: str, content: bytes) -> bool:
 
 
 async def test_a_cluster_loses_any_one_server_and_no_document(
-    rig, control, port, applied: Effects, tmp_path: Path, short_dir: Path
+    rig, control, port, applied, tmp_path: Path, short_dir: Path
 ) -> None:
     control.attach("vm1", "127.0.0.11")
     put: dict[str, tuple[int, bytes]] = {}
@@ -226,32 +210,35 @@ async def test_hostd_waits_for_a_server_that_is_not_there_yet(
         await feed.close()
 
 
+async def nobody(host: str) -> None:
+    raise AssertionError(f"{host} holds the VIF")
+
+
 async def test_a_hostd_that_was_cut_off_yields_to_its_successor(feed, feed_at: str, server) -> None:
-    await feed.claim()
-    changes = asyncio.ensure_future(anext(feed.changes(after=await feed.position())))
-    await feed._link.call(lambda: feed._link.publish(feed._layout.claim, b"another"))
+    await feed.serve("hv1")
+    await feed._link.call(lambda: feed._link.publish(feed._layout.host("hv1"), b"another"))
     await asyncio.to_thread(server.kill)
     await asyncio.to_thread(server.start)
-    with pytest.raises(FeedClaimedError, match="another hostd serves it"):
+    with pytest.raises(FeedClaimedError, match="another hostd serves it for hypervisor hv1"):
         async with asyncio.timeout(30):
-            await changes
+            await feed.failed()
 
 
 async def test_a_feed_that_was_made_anew_is_no_continuation(feed, server) -> None:
     await feed.put("vm1", "a", b"x", "")
-    await feed.claim()
-    changes = asyncio.ensure_future(anext(feed.changes(after=await feed.position())))
+    await feed.serve("hv1")
     await feed._link.call(lambda: feed._link.js.delete_stream(feed._layout.documents))
     await asyncio.to_thread(server.kill)
     await asyncio.to_thread(server.start)
     with pytest.raises(FeedError, match=r"is another one than before|is gone"):
         async with asyncio.timeout(30):
-            await changes
+            await feed.failed()
 
 
 async def test_acks_wait_for_the_server_and_reports_are_stored_once(feed, feed_at: str, server) -> None:
     await feed.put("vm1", "a", b"x", "")
-    await feed.claim()
+    await feed.serve("hv1")
+    await feed.claim("vm1", nobody)
     await asyncio.to_thread(server.kill)
     async with asyncio.timeout(20):
         await feed.record_acks("vm1", [Ack("a", 1, Outcome.FAILED, 0, "first")])

@@ -10,7 +10,6 @@ import pytest
 from hvchannel_daemons import limits
 from hvchannel_daemons.channel.versions import Versions
 from hvchannel_daemons.feed import Feed, Outcome, SessionState
-from hvchannel_daemons.guestd.assembly import Assembly
 from hvchannel_daemons.guestd.client import GuestClient
 from hvchannel_daemons.guestd.store import GuestStore
 from hvchannel_daemons.reasons import Reason
@@ -35,20 +34,6 @@ async def held_by(directory: Path) -> dict[str, int]:
 async def is_in(feed: Feed, vif: str, state: SessionState) -> bool:
     session = (await feed.sessions()).get(vif)
     return session is not None and session.state is state
-
-
-@pytest.fixture
-def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Every DocumentBegin that a guest inside this test receives."""
-    seen: list[tuple[str, int]] = []
-    original = Assembly.begin
-
-    async def begin(self, message):
-        seen.append((message.key, message.revision))
-        return await original(self, message)
-
-    monkeypatch.setattr(Assembly, "begin", begin)
-    return seen
 
 
 async def test_an_8_mib_document_arrives_whole(rig, control, feed, port, processes, short_dir: Path) -> None:

@@ -72,7 +72,8 @@ def test_without_any_of_them_the_error_says_what_would_do(path_is: Path, tmp_pat
 def test_both_vswitches_run_on_the_target(path_is: Path, tmp_path: Path) -> None:
     executable(path_is, bmv2.PROGRAM)
     topology = plan("x", tmp_path, 1, target=Target.BMV2)
-    for program in (host_programs(topology)[0], vm_programs(topology, topology.vms[0])[0]):
+    host = host_programs(topology, topology.hypervisor)
+    for program in (host[0], vm_programs(topology, topology.vms[0])[0]):
         assert program.name == "bmv2"
         options, own = (
             program.argv[: program.argv.index("--")],

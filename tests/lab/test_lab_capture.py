@@ -11,6 +11,8 @@ from hvchannel_lab.topology import Topology
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.lab.links import until_it_carries
+
 MakeNetwork = Callable[..., Topology]
 ETHERTYPE = 0x88B5  # IEEE 802 local experimental: nobody else sends it
 SOURCE = b"\x02\x00\x00\x00\x00\x09"
@@ -23,6 +25,8 @@ def frame(topology: Topology, payload: bytes, tci: int | None = None) -> bytes:
 
 
 def sender(namespace: str, interface: str) -> socket.socket:
+    """What is sent there arrives."""
+    until_it_carries(namespace, interface)
     with inside(namespace):
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     sock.bind((interface, 0))

@@ -67,8 +67,8 @@ class Patient:
         where = Where(
             open_feed=lambda: open_feed(topology.feed_at, create=False),
             feed_at=topology.feed_at,
-            host=os.uname().nodename,
-            socket=topology.control_socket("host"),
+            host="host",
+            sockets=(topology.control_socket("host"),),
             guest_socket=topology.control_socket("vm1"),
         )
 

@@ -1,33 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-import json
 import socket
 import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hvchannel_lab import namespaces, network, offload
-from hvchannel_lab.handle import Handle
 from hvchannel_lab.namespaces import inside
 from hvchannel_lab.topology import Topology
 from hvchannel_softswitch import bpf
 
+from tests.lab.links import ip, links, until_it_carries
+
 pytestmark = pytest.mark.root
 MakeNetwork = Callable[..., Topology]
-
-
-def ip(namespace: str, *arguments: str) -> list[dict[str, Any]]:
-    done = subprocess.run(
-        ["ip", "-n", namespace, "-json", *arguments], check=True, capture_output=True, text=True
-    )
-    found: list[dict[str, Any]] = json.loads(done.stdout or "[]")
-    return found
-
-
-def links(namespace: str) -> dict[str, dict[str, Any]]:
-    return {entry["ifname"]: entry for entry in ip(namespace, "link")}
 
 
 def addresses(namespace: str) -> dict[str, list[str]]:
@@ -35,11 +22,6 @@ def addresses(namespace: str) -> dict[str, list[str]]:
         entry["ifname"]: [f"{info['local']}/{info['prefixlen']}" for info in entry["addr_info"]]
         for entry in ip(namespace, "address")
     }
-
-
-def until_it_carries(namespace: str, interface: str) -> None:
-    """The kernel takes up to a second to notice that the other end is up, and drops what is sent until then."""
-    Handle.until(lambda: links(namespace)[interface]["operstate"] == "UP" or None, f"{interface} carries", 10)
 
 
 def test_the_hypervisor_has_hostd_and_a_vnic_per_vm(make_network: MakeNetwork) -> None:

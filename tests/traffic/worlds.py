@@ -19,7 +19,8 @@ CPU_PORT = 510
 HYPERVISOR = ("02:68:76:00:00:01", "169.254.1.1")
 CIP, VLAN, VNI = "169.254.1.2", 4094, 5001
 VIFS = [
-    Vif(f"vif{n}", f"0a:00:00:00:00:0{n}", 1 + n, VLAN, IPv4Address(f"169.254.1.{9 + n}")) for n in (1, 2, 3)
+    Vif(f"vif{n}", f"0a:00:00:00:00:0{n}", 1 + n, VLAN, IPv4Address(f"169.254.1.{9 + n}"), VNI)
+    for n in (1, 2, 3)
 ]
 DEAD_ENDS = {name: (f"0a:00:00:00:01:{n:02x}", f"169.254.2.{n}") for n, name in enumerate(
     ("punt", "untaggable", "untranslated", "not_member", "nowhere", "drop_port", "cpu_port"), 1

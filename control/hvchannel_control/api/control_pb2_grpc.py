@@ -77,6 +77,7 @@ class ControlServicer:
     def Attach(self, request, context):
         """Attaches a VIF: leases a LIP and brings the vSwitch's tables to the new desired state.
         The answer comes when the attachment is durable; `Vif.state` tells whether the switch has it yet.
+        A port carries one VIF per logical switch, each with a VLAN id of its own; a MAC is one VIF's.
         ALREADY_EXISTS names what clashes with what; INVALID_ARGUMENT names the bad field; RESOURCE_EXHAUSTED: no LIP left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

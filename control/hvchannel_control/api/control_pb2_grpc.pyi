@@ -38,6 +38,7 @@ class ControlStub:
     Attach: _grpc.UnaryUnaryMultiCallable[_control_pb2.AttachRequest, _control_pb2.Vif]
     """Attaches a VIF: leases a LIP and brings the vSwitch's tables to the new desired state.
     The answer comes when the attachment is durable; `Vif.state` tells whether the switch has it yet.
+    A port carries one VIF per logical switch, each with a VLAN id of its own; a MAC is one VIF's.
     ALREADY_EXISTS names what clashes with what; INVALID_ARGUMENT names the bad field; RESOURCE_EXHAUSTED: no LIP left.
     """
     Detach: _grpc.UnaryUnaryMultiCallable[_control_pb2.DetachRequest, _control_pb2.DetachResponse]
@@ -63,6 +64,7 @@ class ControlAsyncStub(ControlStub):
     Attach: _aio.UnaryUnaryMultiCallable[_control_pb2.AttachRequest, _control_pb2.Vif]  # type: ignore[assignment]
     """Attaches a VIF: leases a LIP and brings the vSwitch's tables to the new desired state.
     The answer comes when the attachment is durable; `Vif.state` tells whether the switch has it yet.
+    A port carries one VIF per logical switch, each with a VLAN id of its own; a MAC is one VIF's.
     ALREADY_EXISTS names what clashes with what; INVALID_ARGUMENT names the bad field; RESOURCE_EXHAUSTED: no LIP left.
     """
     Detach: _aio.UnaryUnaryMultiCallable[_control_pb2.DetachRequest, _control_pb2.DetachResponse]  # type: ignore[assignment]
@@ -91,6 +93,7 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_control_pb2.Vif, _abc.Awaitable[_control_pb2.Vif]]:
         """Attaches a VIF: leases a LIP and brings the vSwitch's tables to the new desired state.
         The answer comes when the attachment is durable; `Vif.state` tells whether the switch has it yet.
+        A port carries one VIF per logical switch, each with a VLAN id of its own; a MAC is one VIF's.
         ALREADY_EXISTS names what clashes with what; INVALID_ARGUMENT names the bad field; RESOURCE_EXHAUSTED: no LIP left.
         """
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host vSwitch: the hypervisor's daemon at one port, a VNIC at each of the others."""
+"""The host vSwitch: the hypervisor's daemon at one port of each logical switch, a VNIC at each of the others."""
 
 from dataclasses import dataclass
 
-from hvchannel_control.config import HostConfig
+from hvchannel_control.config import HostConfig, LogicalSwitch
 from hvchannel_control.entries import Entry, MeterConfig, entry
 from hvchannel_control.probe import Route
 from hvchannel_control.probe_frames import Ends
@@ -18,26 +18,38 @@ class HostProfile:
 
     def fixed_entries(self) -> list[Entry]:
         channel = self.config.channel
-        vni, port, mac, ip = (
-            channel.vni,
-            channel.hypervisor_port,
-            channel.hypervisor_mac,
-            channel.hypervisor_ip,
+        # What the controller sends by PacketOut, with the VNI that it chooses, enters as if the hypervisor's daemon had
+        # sent it from its port on the default logical switch.
+        controller = entry(
+            "attachment",
+            {"in_port": self.config.switch.cpu_port, "tagged": 0, "vlan_id": 0},
+            "attach_controller",
+            {"in_port": channel.hypervisor_port},
         )
+        default, *further = self.config.switches.values()
+        entries = [*self._hypervisor_entries(default), controller]
+        for switch in further:
+            entries += self._hypervisor_entries(switch)
+            entries.append(self._hypervisor_speaks(channel.hypervisor_port, switch.vni))
+        return entries
+
+    def _hypervisor_speaks(self, port: int, vni: int) -> Entry:
+        channel = self.config.channel
+        return entry(
+            "source_guard",
+            {"in_port": port, "vni": vni, "src_mac": channel.hypervisor_mac, "src_ip": channel.hypervisor_ip},
+            "permit_source",
+        )
+
+    def _hypervisor_entries(self, switch: LogicalSwitch) -> list[Entry]:
+        """The hypervisor's end of one logical switch."""
+        vni, port = switch.vni, switch.hypervisor_port
+        mac, ip = self.config.channel.hypervisor_mac, self.config.channel.hypervisor_ip
         return [
             entry(
                 "attachment", {"in_port": port, "tagged": 0, "vlan_id": 0}, "attach_hypervisor", {"vni": vni}
             ),
-            # What the controller sends by PacketOut enters as if the hypervisor's daemon had sent it.
-            entry(
-                "attachment",
-                {"in_port": self.config.switch.cpu_port, "tagged": 0, "vlan_id": 0},
-                "attach_controller",
-                {"in_port": port},
-            ),
-            entry(
-                "source_guard", {"in_port": port, "vni": vni, "src_mac": mac, "src_ip": ip}, "permit_source"
-            ),
+            self._hypervisor_speaks(port, vni),
             entry("arp", {"vni": vni, "target_ip": ip}, "answer_guest", {"mac": mac}),
             entry("forward", {"vni": vni, "dst_mac": mac, "dst_ip": ip}, "to_port", {"port": port}),
             entry("member", {"port": port, "vni": vni}, "member_hypervisor"),
@@ -46,7 +58,7 @@ class HostProfile:
 
     def vif_entries(self, vif: Vif) -> list[Entry]:
         assert vif.lip is not None, "the host leases every VIF a LIP"
-        vni, cip = self.config.channel.vni, self.config.channel.cip
+        vni, cip = vif.vni, self.config.channel.cip
         policer = MeterConfig.policer(self.config.policer.rate_bytes_per_s, self.config.policer.burst_bytes)
         return [
             entry(
@@ -77,7 +89,7 @@ class HostProfile:
         cpu_port = self.config.switch.cpu_port
         injected = [e for e in self.fixed_entries() if ("in_port", cpu_port) in e.match]
         return Route(
-            channel.vni,
+            vif.vni,
             Ends(channel.hypervisor_mac, vif.mac, channel.hypervisor_ip, vif.lip),
             to=[*injected, *(own[table] for table in ("forward", "member", "tag", "translate"))],
             back=[own[table] for table in ("attachment", "source_guard", "restore")],

@@ -3,6 +3,7 @@
 guest controller's where its socket can be reached."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -66,7 +67,7 @@ class Evidence:
     host: str  # this hypervisor
     feed_at: str
     feed: FromFeed
-    socket: Path | None
+    socket: Path | None  # of that controller
     controller: FromController | None
     guest: FromGuest | None
 
@@ -78,17 +79,18 @@ class Where:
     open_feed: Open
     feed_at: str
     host: str
-    socket: Path | None
+    sockets: tuple[Path, ...]  # of the controllers, of which one has the VIF
     guest_socket: Path | None
 
 
 async def gather(where: Where, vif: str) -> Evidence:
     """Takes some seconds where nothing answers. Raises ValueError for a feed that is named wrong."""
     feed = await _feed(where, vif)
-    controller, guest = await _switches(where, vif, _port(feed.session))
+    socket = await _attached_at(where.sockets, vif)
+    controller, guest = await _switches(where, socket, vif, _port(feed.session))
     if not feed.error:
         feed = await _feed(where, vif)  # as it is after the probe, which took its time
-    return Evidence(vif, where.host, where.feed_at, feed, where.socket, controller, guest)
+    return Evidence(vif, where.host, where.feed_at, feed, socket, controller, guest)
 
 
 def _port(session: Session | None) -> int:
@@ -122,11 +124,22 @@ async def _of_vif(feed: Feed, vif: str) -> FromFeed:
     )
 
 
-async def _switches(where: Where, vif: str, tcp_port: int) -> tuple[FromController | None, FromGuest | None]:
+async def _attached_at(sockets: tuple[Path, ...], vif: str) -> Path | None:
+    """The controller that has the VIF; the first when none has."""
+    for socket in sockets[1:]:
+        with contextlib.suppress(ControllerAwayError):
+            if vif in (await Controller(socket).attached()).vifs:
+                return socket
+    return sockets[0] if sockets else None
+
+
+async def _switches(
+    where: Where, socket: Path | None, vif: str, tcp_port: int
+) -> tuple[FromController | None, FromGuest | None]:
     guest = None if where.guest_socket is None else await _guest(Controller(where.guest_socket), vif)
-    if where.socket is None:
+    if socket is None:
         return None, guest
-    controller = Controller(where.socket)
+    controller = Controller(socket)
     try:
         inspection = await controller.inspect(vif)
         probe = await controller.probe(vif, tcp_port) if not inspection.error else pb.ProbeResult()

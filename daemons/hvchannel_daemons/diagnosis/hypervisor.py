@@ -49,7 +49,10 @@ def hostd_hop(evidence: Evidence) -> Hop:
 
 def _contended(evidence: Evidence, feed: FromFeed) -> Hop | None:
     """When this hypervisor waits for a VIF that another one serves."""
-    elsewhere = feed.owner is not None and feed.owner.host != evidence.host
+    elsewhere = evidence.host in feed.contenders or (
+        feed.owner is not None
+        and evidence.host != feed.owner.host  # hostd was told another name than we were
+    )
     here = evidence.controller is not None and evidence.controller.attached
     if feed.owner is None or not elsewhere or not here or not feed.contenders:
         return None

@@ -185,6 +185,14 @@ class Feed(Protocol):
     def origin(self) -> str:
         """Identity of the feed: revisions of different origins do not compare."""
 
+    @property
+    def away(self) -> str:
+        """Why its engine cannot be reached now; empty when it can."""
+
+    @property
+    def reconnects(self) -> int:
+        """How often its engine was away and came back."""
+
     # the control plane's side
 
     async def put(self, vif: str, key: str, content: bytes, content_type: str) -> int:

@@ -77,6 +77,14 @@ class SqliteFeed:
     def origin(self) -> str:
         return self._origin
 
+    @property
+    def away(self) -> str:
+        return ""  # a file is always there, or its loss an error
+
+    @property
+    def reconnects(self) -> int:
+        return 0
+
     async def put(self, vif: str, key: str, content: bytes, content_type: str) -> int:
         limits.check_vif(vif)
         limits.check_key(key)

@@ -11,6 +11,7 @@ from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.channel import channel_pb2_grpc, transport
 from hvchannel_daemons.channel.closing import SessionOver
 from hvchannel_daemons.channel.versions import SPOKEN, VersionMismatch, Versions, negotiate
+from hvchannel_daemons.guestd import metrics
 from hvchannel_daemons.guestd.session import Context, GuestSession
 from hvchannel_daemons.guestd.store import GuestStore
 
@@ -41,6 +42,7 @@ class ChannelService(channel_pb2_grpc.ChannelServicer):
         try:
             version, hello = await self._hello(context)
         except SessionOver as over:
+            metrics.REFUSED.inc()
             log.warning("session_refused", peer=context.peer(), why=str(over))
             await context.write(pb.GuestMessage(closing=over.closing()))
             return
@@ -61,6 +63,7 @@ class ChannelService(channel_pb2_grpc.ChannelServicer):
             log.warning("documents_of_another_vif_discarded", vif=hello.vif_id, documents=binding.discarded)
         session = GuestSession(context, self._store, binding, version, hello.heartbeat_ms / 1000)
         self.current = session
+        metrics.SESSIONS.inc()
         log.info("session_begins", vif=binding.vif, version=version, peer_agent=hello.agent)
         reason = "the connection was lost"
         try:

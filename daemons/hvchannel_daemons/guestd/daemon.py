@@ -3,18 +3,27 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 import structlog
+from hvchannel_telemetry import exposition, grpc_server
+from hvchannel_telemetry.health import Health
+from hvchannel_telemetry.log_levels import LogLevels
+from hvchannel_telemetry.metrics_address import MetricsAddress
+from hvchannel_telemetry.process_service import ProcessService
+from prometheus_client import CollectorRegistry
 
+from hvchannel_daemons import logs
 from hvchannel_daemons.channel import channel_pb2_grpc, transport
 from hvchannel_daemons.channel.versions import SPOKEN, Versions
 from hvchannel_daemons.guestd.channel_service import ChannelService
 from hvchannel_daemons.guestd.listening import Endpoint, ListenError, add_channel_port, add_local_socket
 from hvchannel_daemons.guestd.local_service import LocalService
+from hvchannel_daemons.guestd.metrics import GuestdCollector
 from hvchannel_daemons.guestd.store import GuestStore
 from hvchannel_daemons.local import guest_local_pb2_grpc
 
@@ -29,6 +38,7 @@ class Options:
     state: Path  # directory of the store
     socket: Path  # of the local API
     versions: Versions = SPOKEN
+    metrics: MetricsAddress | None = None
 
 
 async def run(
@@ -37,15 +47,21 @@ async def run(
     """Serves until `stop` is set. `on_ready` gets the channel's port once both servers listen.
 
     The local API is up before the channel's address exists: local programs read what was delivered earlier.
-    Raises ListenError, StoreInUse, DatabaseError.
+    Raises ListenError, MetricsAddressError, StoreInUse, DatabaseError.
     """
     store = await asyncio.to_thread(GuestStore, options.state)
     channel = ChannelService(store, versions=options.versions)
     local = LocalService(store, channel)
     channel_server = grpc.aio.server(options=transport.SERVER, maximum_concurrent_rpcs=16)
     local_server = grpc.aio.server(options=transport.LOCAL)
+    health = Health({"channel": lambda: "waits for its address", "session": lambda: _no_session(channel)})
+    process = ProcessService(health, LogLevels(logs.OWN))
     channel_pb2_grpc.add_ChannelServicer_to_server(channel, channel_server)
     guest_local_pb2_grpc.add_GuestServicer_to_server(local, local_server)
+    grpc_server.add_to(local_server, process)
+    collector, registry = GuestdCollector(store, channel), CollectorRegistry()
+    collector.register(registry)
+    observed = AsyncExitStack()
     try:
         add_local_socket(local_server, options.socket)
     except ListenError:
@@ -53,9 +69,11 @@ async def run(
         raise
     try:
         await local_server.start()
+        await observed.enter_async_context(exposition.serving(options.metrics, registry, collector.prepare))
         port = await _unless(stop, add_channel_port(channel_server, options.listen))
         if port is not None:
             await channel_server.start()
+            health.add("channel", lambda: "")
             log.info("listening", channel=str(options.listen), socket=str(options.socket))
             if on_ready is not None:
                 on_ready(port)
@@ -63,10 +81,19 @@ async def run(
     finally:
         channel.stop()
         local.stop()
+        process.close()
+        await observed.aclose()
         await asyncio.gather(channel_server.stop(_GRACE_SECONDS), local_server.stop(_GRACE_SECONDS))
         await store.close()
         options.socket.unlink(missing_ok=True)
         log.info("stopped")
+
+
+def _no_session(channel: ChannelService) -> str:
+    """Why the hypervisor and this guest do not talk."""
+    if channel.current is None:
+        return channel.last_close or "the hypervisor has not come yet"
+    return "" if channel.current.synced else "the documents of before are still coming"
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, int]) -> int | None:

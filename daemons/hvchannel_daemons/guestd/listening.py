@@ -4,19 +4,17 @@
 import asyncio
 import errno
 import ipaddress
-import os
 import socket
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import grpc
 import structlog
+from hvchannel_telemetry import private_socket
 
 log = structlog.get_logger()
 
-_SOCKET_PATH_BYTES: Final = 107  # sockaddr_un
 _PATIENCE_SECONDS: Final = 0.2
 
 
@@ -88,35 +86,8 @@ async def add_channel_port(server: grpc.aio.Server, where: Endpoint) -> int:
 
 
 def add_local_socket(server: grpc.aio.Server, path: Path) -> None:
-    """Listens on a unix socket of mode 0600 in a directory of mode 0700 (made when it is not there; an
-    existing directory keeps its mode). Raises ListenError, also when somebody serves the socket already."""
-    if len(os.fsencode(path)) > _SOCKET_PATH_BYTES:
-        raise ListenError(f"socket path {path} is longer than {_SOCKET_PATH_BYTES} bytes")
+    """Listens on a unix socket of mode 0600. Raises ListenError, also when somebody serves the socket already."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if _is_served(path):
-            raise ListenError(f"socket {path} is served by another process")
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise ListenError(f"socket {path}: {error.strerror}") from error
-    before = os.umask(0o177)  # no moment in which others may open it
-    try:
-        server.add_insecure_port(f"unix:{path}")
-        path.chmod(0o600)
-    except (RuntimeError, OSError) as error:
-        raise ListenError(f"cannot listen on {path}: {error}") from error
-    finally:
-        os.umask(before)
-
-
-def _is_served(path: Path) -> bool:
-    if not path.exists():
-        return False
-    if not stat.S_ISSOCK(path.stat().st_mode):
-        raise ListenError(f"{path} exists and is not a socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-    return True
+        private_socket.add_to(server, path)
+    except private_socket.SocketError as error:
+        raise ListenError(str(error)) from error

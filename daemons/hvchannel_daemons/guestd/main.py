@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from hvchannel_telemetry.exposition import MetricsAddressError
+from hvchannel_telemetry.metrics_options import AllowAny, MetricsAt, metrics_address
 
 from hvchannel_daemons import content, logs
 from hvchannel_daemons.guestd import daemon
@@ -58,21 +60,24 @@ def run(
         bool | None,
         typer.Option("--log-json/--no-log-json", help="Default: JSON unless stderr is a terminal."),
     ] = None,
+    metrics: MetricsAt = None,
+    metrics_allow_any: AllowAny = False,
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT."""
     try:
         logs.set_up(log_level, log_json)
         where = endpoint(listen, allow_any_address=allow_any_address)
+        metrics_at = metrics_address(metrics, metrics_allow_any)
     except ValueError as error:
         _fail(error, code=2)
-    options = daemon.Options(listen=where, state=state, socket=socket)
+    options = daemon.Options(listen=where, state=state, socket=socket, metrics=metrics_at)
 
     async def serve(stop: asyncio.Event) -> None:
         await daemon.run(options, stop)
 
     try:
         run_until_signal(serve)
-    except (ListenError, StoreInUse, DatabaseError) as error:
+    except (ListenError, StoreInUse, DatabaseError, MetricsAddressError) as error:
         _fail(error)
 
 

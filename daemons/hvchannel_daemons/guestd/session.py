@@ -16,6 +16,7 @@ from hvchannel_daemons.channel import transport
 from hvchannel_daemons.channel.closing import SessionOver, first_cause, told
 from hvchannel_daemons.channel.pulse import PeerSilent, Pulse
 from hvchannel_daemons.channel.versions import AGENT
+from hvchannel_daemons.guestd import metrics
 from hvchannel_daemons.guestd.assembly import Assembly, ProtocolError, Rejected
 from hvchannel_daemons.guestd.store import Application, Applied, Binding, GuestStore, NotBound
 from hvchannel_daemons.guestd.store_tables import Arrived, QueuedReport
@@ -172,6 +173,8 @@ class GuestSession:
             finally:
                 _close_content(steps)
             if acks:
+                for ack in acks:
+                    metrics.acked(ack)
                 await self._send(pb.GuestMessage(acks=pb.DocumentAcks(acks=acks)))
             if any(isinstance(step, pb.Synced) for step in steps):
                 swept = await self._store.sweep(self.binding)
@@ -203,6 +206,7 @@ class GuestSession:
                     self._unacked[report.sequence] = len(report.data)
                     self._last_sent = report.sequence
                     await self._send(pb.GuestMessage(report=_report(report)))
+                    metrics.REPORTS_SENT.inc()
 
     async def _room_for(self, report: QueuedReport) -> None:
         while self._unacked and (
@@ -218,6 +222,7 @@ class GuestSession:
         await self._store.forget_reports(self.binding, sequence)
         for sent in [sent for sent in self._unacked if sent <= sequence]:
             del self._unacked[sent]
+            metrics.REPORTS_ACKED.inc()
         self._reports_acked.set()
 
 

@@ -85,6 +85,10 @@ class GuestStore:
         self._database.close()
         os.close(self._lock)
 
+    def file_bytes(self) -> int:
+        """Of the database and its journal."""
+        return sum(path.stat().st_size for path in self.directory.glob("store.db*"))
+
     def turns(self) -> AsyncIterator[None]:
         """Yields now and after every commit (see CommitWatch)."""
         return self._commits.turns()

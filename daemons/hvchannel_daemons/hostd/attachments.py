@@ -13,6 +13,7 @@ from hvchannel_control.api import control_pb2_grpc
 
 from hvchannel_daemons.channel import transport
 from hvchannel_daemons.hostd.backoff import Backoff
+from hvchannel_daemons.hostd.condition import Condition
 
 log = structlog.get_logger()
 
@@ -30,7 +31,7 @@ class Attached(Protocol):
         """These are all there are: others were detached while nobody was listening."""
 
 
-async def follow(control: Path, listener: Attached) -> None:
+async def follow(control: Path, listener: Attached, condition: Condition) -> None:
     """Never returns. `control`: the controller's unix socket."""
     backoff = Backoff()
     said = ""
@@ -40,11 +41,12 @@ async def follow(control: Path, listener: Attached) -> None:
                 async for synced in _watch(channel, listener):
                     if synced:
                         backoff.reset()
-                        said = ""
+                        said = condition.controller_away = ""
                         log.info("controller_connected", control=str(control))
             reason = "the controller ended the stream"
         except grpc.aio.AioRpcError as error:
             reason = f"{error.code().name}: {error.details()}"
+        condition.controller_away = reason
         if reason != said:
             said = reason
             log.warning("controller_lost", control=str(control), reason=reason)

@@ -9,12 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
+from hvchannel_telemetry import exposition
+from hvchannel_telemetry.log_levels import LogLevels
+from hvchannel_telemetry.metrics_address import MetricsAddress
+from hvchannel_telemetry.process_service import ProcessService
+from prometheus_client import CollectorRegistry
 
-from hvchannel_daemons import limits
-from hvchannel_daemons.feed import Access, Feed, FeedAwayError, open_feed
-from hvchannel_daemons.hostd import attachments
+from hvchannel_daemons import limits, logs
+from hvchannel_daemons.feed import Access, Feed, FeedAwayError, SessionState, open_feed
+from hvchannel_daemons.hostd import attachments, local_server
 from hvchannel_daemons.hostd.backoff import Backoff
+from hvchannel_daemons.hostd.condition import Condition
 from hvchannel_daemons.hostd.link import VifLink, detached, shutting_down
+from hvchannel_daemons.hostd.metrics import HostdCollector
 from hvchannel_daemons.hostd.session import Settings
 
 log = structlog.get_logger()
@@ -29,6 +36,9 @@ class Options:
     settings: Settings = Settings()  # noqa: RUF009 - frozen
     access: Access = Access()  # noqa: RUF009 - frozen
     host: str = field(default_factory=socket.gethostname)  # this hypervisor's name in the feed
+    socket: Path | None = None  # of hostd's own server; None: it has none
+    metrics: MetricsAddress | None = None
+    metrics_per_vif: bool = False
 
 
 class Links:
@@ -71,6 +81,9 @@ class Links:
             await link.stop(detached())
             await self._feed.release(vif)
 
+    def states(self) -> dict[str, SessionState]:
+        return {vif: link.state for vif, link in self._links.items()}
+
     async def only(self, vifs: set[str]) -> None:
         for vif in self._links.keys() - vifs:
             await self.detached(vif)
@@ -88,17 +101,32 @@ class Links:
 async def run(options: Options, stop: asyncio.Event) -> None:
     """Serves until `stop` is set. A feed that is away is waited for, at the start as later.
 
-    Raises ValueError for options that do not go together; FeedError; FeedClaimedError when another hostd serves the
-    feed for this host.
+    Raises ValueError for options that do not go together; SocketError; MetricsAddressError; FeedError;
+    FeedClaimedError when another hostd serves the feed for this host.
     """
-    served = await _served(options, stop)
+    condition = Condition()
+    process = ProcessService(condition.health(), LogLevels(logs.OWN))
+    collector, registry = HostdCollector(condition, per_vif=options.metrics_per_vif), CollectorRegistry()
+    collector.register(registry)
+    async with (
+        local_server.serving(options.socket, process),
+        exposition.serving(options.metrics, registry, collector.prepare),
+    ):
+        await _serve(options, stop, condition, collector)
+
+
+async def _serve(
+    options: Options, stop: asyncio.Event, condition: Condition, collector: HostdCollector
+) -> None:
+    served = await _served(options, stop, condition)
     if served is None:
         return
     feed, left = served
+    condition.feed = feed
     try:
-        links = Links(feed, options, left)
+        links = collector.sessions = Links(feed, options, left)
         following = [
-            asyncio.create_task(attachments.follow(options.control, links)),
+            asyncio.create_task(attachments.follow(options.control, links, condition)),
             asyncio.create_task(feed.failed()),
         ]
         stopping = asyncio.create_task(stop.wait())
@@ -118,7 +146,9 @@ async def run(options: Options, stop: asyncio.Event) -> None:
         log.info("stopped")
 
 
-async def _served(options: Options, stop: asyncio.Event) -> tuple[Feed, set[str]] | None:
+async def _served(
+    options: Options, stop: asyncio.Event, condition: Condition
+) -> tuple[Feed, set[str]] | None:
     """The feed, once it can be reached and is ours to serve, and what `Feed.serve` gave; None when `stop` came
     first."""
     backoff, said = Backoff(), ""
@@ -131,6 +161,7 @@ async def _served(options: Options, stop: asyncio.Event) -> tuple[Feed, set[str]
                 await feed.close()
                 raise
         except FeedAwayError as error:
+            condition.feed_away = str(error)
             if str(error) != said:
                 said = str(error)
                 log.warning("feed_away", reason=said)

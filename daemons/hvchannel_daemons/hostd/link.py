@@ -15,6 +15,7 @@ from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.channel import channel_pb2_grpc, transport
 from hvchannel_daemons.channel.closing import SessionOver
 from hvchannel_daemons.feed import Claim, Feed, FeedError, Session, SessionState
+from hvchannel_daemons.hostd import metrics
 from hvchannel_daemons.hostd.backoff import Backoff, Damper, Pause, pace
 from hvchannel_daemons.hostd.endings import ending
 from hvchannel_daemons.hostd.route import check_source
@@ -59,6 +60,10 @@ class VifLink:
         self._log = log.bind(vif=vif, address=self._address)
         self._stop: asyncio.Future[SessionOver] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._run(), name=f"vif-{vif}")
+
+    @property
+    def state(self) -> SessionState:
+        return self._machine.state
 
     async def stop(self, over: SessionOver) -> None:
         """Ends the session, telling the guest why, and returns when nothing of it runs any more."""
@@ -128,8 +133,9 @@ class VifLink:
                 check_source(self.lip, self._port, self._source)
             family = "ipv6" if ":" in self.lip else "ipv4"
             target = f"{family}:{self._address}"
-            async with grpc.aio.insecure_channel(target, options=transport.CLIENT) as channel:
-                await self._converse(channel, claim, over)
+            with metrics.attempt():
+                async with grpc.aio.insecure_channel(target, options=transport.CLIENT) as channel:
+                    await self._converse(channel, claim, over)
         except Exception as error:  # one VIF's trouble must not end hostd, nor go unseen
             ended = ending(error, self._address)
             if ended.code is Reason.INTERNAL:

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from hvchannel_telemetry.exposition import MetricsAddressError
+from hvchannel_telemetry.metrics_options import AllowAny, MetricsAt, PerVif, metrics_address
+from hvchannel_telemetry.private_socket import SocketError
 
 from hvchannel_daemons import limits, logs
 from hvchannel_daemons.feed import FeedError, parse
@@ -60,11 +63,22 @@ def hostd(
             "more of them, 10 s for 1,000.",
         ),
     ] = "auto",
+    local_socket: Annotated[
+        Path | None,
+        typer.Option(
+            "--socket",
+            help="Serve hostd's health and log level on this unix socket, made with mode 0600.",
+            show_default="none",
+        ),
+    ] = None,
     log_level: Annotated[str, typer.Option(help=f"One of {', '.join(logs.LEVELS)}.")] = "info",
     log_json: Annotated[
         bool | None,
         typer.Option("--log-json/--no-log-json", help="Default: JSON unless stderr is a terminal."),
     ] = None,
+    metrics: MetricsAt = None,
+    metrics_allow_any: AllowAny = False,
+    metrics_per_vif: PerVif = False,
 ) -> None:
     """The hypervisor's end of the channel: delivers what the feed holds for each VIF, until SIGTERM or
     SIGINT.
@@ -80,18 +94,29 @@ def hostd(
         if not at.where:
             raise ValueError(f"which feed? give --feed ({FORMS}) or set HVCHANNEL_FEED")
         at.access.check(parse(at.where))
-        logs.set_up(log_level, log_json)
+        metrics_at = metrics_address(metrics, metrics_allow_any)
     except ValueError as error:
         typer.echo(f"hostd: {error}", err=True)
         raise typer.Exit(2) from error
-    options = daemon.Options(control, at.where, port, source, settings, at.access, name)
+    options = daemon.Options(
+        control,
+        at.where,
+        port,
+        source,
+        settings,
+        at.access,
+        host=name,
+        socket=local_socket,
+        metrics=metrics_at,
+        metrics_per_vif=metrics_per_vif,
+    )
 
     async def serve(stop: asyncio.Event) -> None:
         await daemon.run(options, stop)
 
     try:
         run_until_signal(serve)
-    except FeedError as error:
+    except (FeedError, SocketError, MetricsAddressError) as error:
         typer.echo(f"hostd: {error}", err=True)
         raise typer.Exit(1) from error
 

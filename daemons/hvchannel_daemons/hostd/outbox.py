@@ -20,6 +20,7 @@ _GROUP_BYTES: Final = limits.MIB
 @dataclass(slots=True)
 class _Sent:
     size: int
+    put_unix_ns: int
     at: float = math.inf  # loop time at which the last byte was sent
 
 
@@ -83,7 +84,7 @@ class Outbox:
             await self._room.wait()
 
     def begun(self, document: Document) -> None:
-        self._sent[document.key, document.revision] = _Sent(document.size)
+        self._sent[document.key, document.revision] = _Sent(document.size, document.put_unix_ns)
         self._bytes += document.size
 
     def sent(self, document: Document) -> None:
@@ -99,6 +100,10 @@ class Outbox:
 
     def is_under_way(self, key: str, revision: int) -> bool:
         return (key, revision) in self._sent
+
+    def put_unix_ns(self, key: str, revision: int) -> int:
+        """When the control plane put what is under way. Raises KeyError."""
+        return self._sent[key, revision].put_unix_ns
 
     def answered(self, key: str, revision: int, *, retry: bool) -> None:
         """The guest has answered; with `retry` the key is due again after a while."""

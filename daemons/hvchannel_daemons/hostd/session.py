@@ -18,7 +18,7 @@ from hvchannel_daemons.channel.closing import SessionOver, first_cause
 from hvchannel_daemons.channel.pulse import Pulse
 from hvchannel_daemons.channel.versions import AGENT, SPOKEN, Versions
 from hvchannel_daemons.feed import ContentGone, Document, Feed, Report, SessionState
-from hvchannel_daemons.hostd import untrusted
+from hvchannel_daemons.hostd import metrics, untrusted
 from hvchannel_daemons.hostd.backoff import pace
 from hvchannel_daemons.hostd.endings import AckOverdue, GuestClosed
 from hvchannel_daemons.hostd.outbox import Outbox, together
@@ -184,6 +184,8 @@ class HostSession:
                 outbox.begun(document)
                 await self._send(pb.HostMessage(begin=_begin(document, data)))
                 outbox.sent(document)
+                metrics.SENT.inc()
+                metrics.SENT_BYTES.inc(document.size)
 
     async def _send_large(self, outbox: Outbox, document: Document) -> None:
         await outbox.room(document.size)
@@ -196,6 +198,8 @@ class HostSession:
                 piece = pb.DocumentPiece(offset=n * limits.PIECE_BYTES, data=data)
                 await self._send(pb.HostMessage(piece=piece))
             outbox.sent(document)
+            metrics.SENT.inc()
+            metrics.SENT_BYTES.inc(document.size)
         except ContentGone:
             # a newer revision is there already, further on in the order of changes: its Begin abandons this
             # one
@@ -210,6 +214,7 @@ class HostSession:
                 acks = [ack for ack in acks if outbox.is_under_way(ack.key, ack.revision)]
                 await self._feed.record_acks(self._vif, acks)
                 for ack in acks:
+                    metrics.acked(ack, outbox.put_unix_ns(ack.key, ack.revision))
                     outbox.answered(ack.key, ack.revision, retry=untrusted.is_temporary(ack))
                     if ack.error:
                         self._log.warning(
@@ -232,6 +237,8 @@ class HostSession:
             while not self._reports.empty():
                 reports.append(self._reports.get_nowait())
             await self._feed.add_reports(self._vif, reports)
+            metrics.REPORTS.inc(len(reports))
+            metrics.REPORT_BYTES.inc(sum(len(report.data) for report in reports))
             await self._send(pb.HostMessage(report_ack=pb.ReportAck(sequence=reports[-1].sequence)))
 
     async def _beat(self) -> None:

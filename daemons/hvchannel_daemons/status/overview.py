@@ -3,7 +3,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
@@ -27,6 +27,7 @@ class Row:
     session: Session | None
     attached: pb.Vif | None
     deliveries: tuple[Delivery, ...]
+    switch: pb.Status | None = None  # of the vSwitch where it is attached
     last_report: StoredReport | None = None
     owner: Owner | None = None  # the hypervisor that holds it
     contenders: tuple[str, ...] = ()  # other hypervisors where it is attached too
@@ -76,7 +77,7 @@ class Overview:
 
     rows: tuple[Row, ...]
     feed_answers: bool = True
-    switch: pb.Status | None = None  # None: the controller did not answer
+    switches: dict[str, pb.Status] = field(default_factory=dict)  # by their controllers' sockets
     missing: tuple[str, ...] = ()
 
     def state(self, row: Row) -> str:
@@ -109,34 +110,43 @@ Open = Callable[[], Awaitable[Feed]]
 
 
 async def look(
-    open_feed: Open, socket: Path | None, *, vif: str | None = None, host: str | None = None
+    open_feed: Open, sockets: Sequence[Path], *, vif: str | None = None, host: str | None = None
 ) -> Overview:
-    """Asks both at once. `vif`, `host`: only that VIF, only those whose session is at that hypervisor. Raises
-    ValueError for a feed that is named wrong."""
+    """Asks all at once: the feed, and the controllers at `sockets`. `vif`, `host`: only that VIF, only those
+    whose session is at that hypervisor. Raises ValueError for a feed that is named wrong."""
     missing: list[str] = []
-    from_feed, attached = await asyncio.gather(
-        _feed(open_feed, vif, missing), _controller(socket, missing), return_exceptions=False
-    )
+    from_feed, answers = await asyncio.gather(_feed(open_feed, vif, missing), _controllers(sockets, missing))
     names = from_feed.sessions.keys() | from_feed.deliveries.keys()
-    if attached is not None:
-        names |= attached.vifs.keys()
+    names |= {name for answer in answers.values() for name in answer.vifs}
     if vif is not None:
         names &= {vif}
-    rows = [
-        Row(
-            name,
-            from_feed.sessions.get(name),
-            attached.vifs.get(name) if attached else None,
-            from_feed.deliveries.get(name, ()),
-            from_feed.reports.get(name),
-            from_feed.owners.get(name),
-            tuple(sorted(session.host for session in from_feed.contenders.get(name, ()))),
-        )
-        for name in sorted(names)
-    ]
+    rows = [_row(name, from_feed, answers.values()) for name in sorted(names)]
     if host is not None:
         rows = [row for row in rows if row.host == host]
-    return Overview(tuple(rows), from_feed.answers, attached.status if attached else None, tuple(missing))
+    return Overview(
+        tuple(rows),
+        from_feed.answers,
+        {path: answer.status for path, answer in answers.items()},
+        tuple(missing),
+    )
+
+
+def _row(name: str, from_feed: _FromFeed, answers: Iterable[Attached]) -> Row:
+    session = from_feed.sessions.get(name)
+    lip = session.address.rpartition(":")[0] if session is not None else ""
+    # where it is attached twice, the one that its session dials
+    places = [(answer.vifs[name], answer.status) for answer in answers if name in answer.vifs]
+    attached, switch = max(places, key=lambda place: place[0].lip == lip, default=(None, None))
+    return Row(
+        name,
+        session,
+        attached,
+        from_feed.deliveries.get(name, ()),
+        switch,
+        from_feed.reports.get(name),
+        from_feed.owners.get(name),
+        tuple(sorted(session.host for session in from_feed.contenders.get(name, ()))),
+    )
 
 
 async def _feed(open_feed: Open, vif: str | None, missing: list[str]) -> _FromFeed:
@@ -175,12 +185,18 @@ async def _ask(feed: Feed, vif: str | None) -> _FromFeed:
     )
 
 
-async def _controller(socket: Path | None, missing: list[str]) -> Attached | None:
-    if socket is None:
+async def _controllers(sockets: Sequence[Path], missing: list[str]) -> dict[str, Attached]:
+    if not sockets:
         missing.append("links, tables and leases: no controller named (--socket or HVCHANNEL_CONTROL)")
-        return None
-    try:
-        return await Controller(socket).attached()
-    except ControllerAwayError as error:
-        missing.append(f"links, tables and leases: {error}")
-        return None
+    answers = await asyncio.gather(
+        *(Controller(socket).attached() for socket in sockets), return_exceptions=True
+    )
+    found: dict[str, Attached] = {}
+    for socket, answer in zip(sockets, answers, strict=True):
+        if isinstance(answer, ControllerAwayError):
+            missing.append(f"links, tables and leases: {answer}")
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            found[str(socket)] = answer
+    return found

@@ -32,9 +32,9 @@ def link_word(vif: pb.Vif | None) -> str:
 
 def switch_word(overview: Overview, row: Row) -> str:
     """Whether the tables hold the VIF."""
-    if overview.switch is None or row.attached is None:
-        return "?" if overview.switch is None else "-"
-    if not overview.switch.switch_connected:
+    if row.switch is None or row.attached is None:
+        return "-" if overview.switches else "?"
+    if not row.switch.switch_connected:
         return "disconnected"
     return "in sync" if row.attached.state == pb.Vif.REALISED else "pending"
 
@@ -99,19 +99,20 @@ def _last_error(row: Row) -> str:
 
 def as_json(overview: Overview) -> dict[str, Any]:
     """Documented in docs/status.md."""
-    status = overview.switch
     return {
         "well": overview.well,
         "missing": list(overview.missing),
-        "switch": None
-        if status is None
-        else {
-            "connected": status.switch_connected,
-            "in_sync": status.in_sync,
-            "last_error": status.last_error,
-            "leases_used": status.leases_used,
-            "leases_total": status.leases_total,
-        },
+        "switches": [
+            {
+                "controller": socket,
+                "connected": status.switch_connected,
+                "in_sync": status.in_sync,
+                "last_error": status.last_error,
+                "leases_used": status.leases_used,
+                "leases_total": status.leases_total,
+            }
+            for socket, status in overview.switches.items()
+        ],
         "vifs": [_row_object(overview, row) for row in overview.rows],
     }
 

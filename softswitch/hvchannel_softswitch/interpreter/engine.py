@@ -110,6 +110,8 @@ class Interpreter:
             if tracer.exhausted:
                 self.set_tracer(None)
 
+    kind = "interpreter"
+    lost_records = 0  # what it tells is told at once
     atomic_batches = True
 
     def close(self) -> None:
@@ -163,6 +165,10 @@ class Interpreter:
         live = self._tables[table]
         entry = live.by_key.get(key)
         return None if entry is None else Entry(key, live.action_of(entry), entry.is_const)
+
+    def size(self, table: str) -> int:
+        """See Engine."""
+        return len(self._tables[table].by_key)
 
     def entries(self, table: str) -> Iterator[Entry]:
         """See Engine."""

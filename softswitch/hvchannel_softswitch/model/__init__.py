@@ -6,12 +6,13 @@
     [(key.name, key.width, key.kind) for key in table.keys], [action.name for action in table.actions]
 
 `load` is the only way in and checks everything: what it lets through, an engine can run. It refuses, each
-time with the place and what would do, what simple_switch (v1model) does not have: other architectures, extern
-objects, primitives in the deparser.
+time with the place and what would do, what simple_switch (v1model) does not have: extern objects, primitives in the
+deparser, architectures other than v1model and PNA.
 """
 
 from hvchannel_softswitch.model.errors import MalformedProgram, ProgramError, UnsupportedProgram
 from hvchannel_softswitch.model.load import load
+from hvchannel_softswitch.model.pna import Beside
 from hvchannel_softswitch.model.program import (
     Action,
     ActionProfile,
@@ -32,6 +33,7 @@ from hvchannel_softswitch.model.program import (
 __all__ = [
     "Action",
     "ActionProfile",
+    "Beside",
     "Counter",
     "LearnList",
     "MalformedProgram",

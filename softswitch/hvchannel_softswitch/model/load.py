@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the text of a bmv2 JSON program to a `Program`.
 
-The format: behavioral-model's docs/JSON_format.md, versions 2.x; the target: simple_switch (v1model).
+The format: behavioral-model's docs/JSON_format.md, versions 2.x; the target: simple_switch (v1model). A program for PNA is
+put in v1model's terms first (`pna`).
 """
 
 from __future__ import annotations
@@ -16,13 +17,17 @@ from hvchannel_softswitch.model.load_objects import load_arrays, load_field_list
 from hvchannel_softswitch.model.load_parser import load_parser
 from hvchannel_softswitch.model.load_statements import load_actions
 from hvchannel_softswitch.model.load_tables import load_pipeline
+from hvchannel_softswitch.model.pna import Beside, as_v1model, is_pna
 from hvchannel_softswitch.model.program import Checksum, Program, Table
 from hvchannel_softswitch.model.reader import Place
 from hvchannel_softswitch.model.scope import Scope, look_up
 
 
-def load(source: bytes | str | dict[str, object]) -> Program:
-    """The program, checked throughout. Raises MalformedProgram or UnsupportedProgram, never anything else."""
+def load(source: bytes | str | dict[str, object], beside: Beside | None = None) -> Program:
+    """The program, checked throughout. `beside` is what its P4Info says of it, which a program for PNA needs.
+
+    Raises MalformedProgram or UnsupportedProgram, never anything else.
+    """
     if isinstance(source, dict):
         root = Place(source, "program")
     else:
@@ -31,13 +36,13 @@ def load(source: bytes | str | dict[str, object]) -> Program:
         except (ValueError, RecursionError) as error:
             raise MalformedProgram(f"program: not JSON: {error}") from error
     try:
-        return _load(root)
+        _check_version(root)
+        return _load(as_v1model(root, beside or Beside()) if is_pna(root) else root)
     except RecursionError as error:
         raise MalformedProgram("program: nested too deeply") from error
 
 
 def _load(root: Place) -> Program:
-    _check_version(root)
     scope = Scope()
     load_headers(root, scope)
     load_arrays(root, scope)

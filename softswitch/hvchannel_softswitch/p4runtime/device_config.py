@@ -4,6 +4,8 @@ which tutorials still send."""
 
 from __future__ import annotations
 
+from finsy.proto import p4i
+
 from hvchannel_softswitch import model
 from hvchannel_softswitch.p4runtime.errors import invalid
 
@@ -11,14 +13,22 @@ _DEVICE_DATA_FIELD = 3
 _VARINT, _LENGTH_DELIMITED = 0, 2
 
 
-def load_device_config(config: bytes) -> model.Program:
+def load_device_config(config: bytes, p4info: p4i.P4Info) -> model.Program:
     """Raises INVALID_ARGUMENT with the loader's reason."""
     if not config:
         raise invalid("p4_device_config is empty (valid: the JSON that p4c-bm2-ss writes)")
     try:
-        return model.load(bare_json(config))
+        return model.load(bare_json(config), _beside(p4info))
     except model.ProgramError as error:
         raise invalid(f"p4_device_config: {error}") from error
+
+
+def _beside(p4info: p4i.P4Info) -> model.Beside:
+    tables = {table.preamble.id: table.preamble.name for table in p4info.tables}
+    return model.Beside(
+        {tables.get(c.direct_table_id, ""): c.preamble.name for c in p4info.direct_counters},
+        tuple(digest.preamble.name for digest in p4info.digests),
+    )
 
 
 def bare_json(config: bytes) -> bytes:

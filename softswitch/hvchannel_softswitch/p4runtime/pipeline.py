@@ -90,7 +90,7 @@ def verify(config: p4r.ForwardingPipelineConfig, translations: Translations | No
     """
     if not config.HasField("p4info"):
         raise invalid("the config has no p4info (valid: the P4Info that p4c wrote beside the JSON)")
-    code = load_device_config(config.p4_device_config)
+    code = load_device_config(config.p4_device_config, config.p4info)
     info = align(read_program(config.p4info, translations or Translations()), code)
     return Verified(info, with_initial_entries(info, code))
 

@@ -7,12 +7,13 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from hvchannel_softswitch.p4runtime.device import Device
 from hvchannel_softswitch.p4runtime.service import P4RuntimeService
 from hvchannel_softswitch.p4runtime.translations import Mappings
-from hvchannel_softswitch.rpc import RpcServer
+from hvchannel_softswitch.rpc import RpcServer, StreamingMethod, UnaryMethod
 
 DEFAULT_ADDRESS = "127.0.0.1:9559"
 """P4Runtime's registered port, on the loopback only."""
@@ -42,7 +43,14 @@ class P4RuntimeServer:
         self.address = address
         self.service = P4RuntimeService(device_id, device, mappings)
         self._socket: Path | None = None
-        self._server = RpcServer(self.service.unary, self.service.streaming)
+        self._unary = dict(self.service.unary)
+        self._streaming = dict(self.service.streaming)
+        self._server: RpcServer | None = None
+
+    def add(self, unary: Mapping[str, UnaryMethod], streaming: Mapping[str, StreamingMethod]) -> None:
+        """Other services' methods, by path, before the start."""
+        self._unary |= unary
+        self._streaming |= streaming
 
     async def start(self) -> None:
         """Binds and serves; `address` then has the port in use. Raises AddressError."""
@@ -50,11 +58,13 @@ class P4RuntimeServer:
             listener = self._bind_unix(Path(self.address.removeprefix(_UNIX_SCHEME)))
         else:
             listener = self._bind_tcp()
+        self._server = RpcServer(self._unary, self._streaming)
         await self._server.serve(listener)
 
     async def stop(self) -> None:
         """Ends all streams and removes the socket file."""
-        await self._server.stop()
+        if self._server is not None:
+            await self._server.stop()
         self.service.close()
         if self._socket is not None:
             self._socket.unlink(missing_ok=True)

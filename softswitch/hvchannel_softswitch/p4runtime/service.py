@@ -50,6 +50,7 @@ class P4RuntimeService:
         self._current: Pipeline | None = None
         self._running: Pipeline | None = None
         self.streams = Streams(self._arbitration, device, lambda: self._running)
+        self.counts = self.streams.counts
         idle = IdleNotifier(lambda: self._running, self.streams.send_to_primaries)
         device.subscribe(Sinks(self.streams.on_cpu_frame, self._on_digest, idle.add))
         self._take_over()
@@ -67,6 +68,11 @@ class P4RuntimeService:
             _log.warning(
                 "the pipeline that runs is not taken over; it runs until another is set", reason=str(error)
             )
+
+    @property
+    def running(self) -> Pipeline | None:
+        """The pipeline in charge."""
+        return self._running
 
     def close(self) -> None:
         """Cancels the timers of the pipelines."""
@@ -111,6 +117,7 @@ class P4RuntimeService:
             self._set_pipeline(request)
         except P4RuntimeError as error:
             action = p4r.SetForwardingPipelineConfigRequest.Action.Name(request.action)
+            self.counts.refused_pipelines += 1
             _log.warning("pipeline refused", action=action, code=error.code.name, reason=error.message)
             raise
         return p4r.SetForwardingPipelineConfigResponse()
@@ -140,6 +147,21 @@ class P4RuntimeService:
 
         Takes the request as it came in: most batches can be applied without being parsed.
         """
+        self.counts.writes += 1
+        try:
+            errors, updates = self._write(data)
+        except P4RuntimeError:
+            self.counts.refused_writes += 1
+            raise
+        self.counts.updates += updates
+        if errors is not None:
+            self.counts.refused_writes += 1
+            self.counts.refused_updates += sum(error is not None for error in errors)
+            raise _batch_error(errors, "update")
+        return b""  # an empty WriteResponse
+
+    def _write(self, data: bytes) -> tuple[Sequence[P4RuntimeError | None] | None, int]:
+        """The errors, if there are any, and how many updates there were."""
         batch = split(data)
         request = _parsed(p4r.WriteRequest, data) if batch is None else batch.request
         self._check_writer(request)
@@ -158,13 +180,12 @@ class P4RuntimeService:
             names = ", ".join(p4r.WriteRequest.Atomicity.keys())
             raise invalid(f"atomicity {request.atomicity} is not valid (valid: {names})")
         pipeline.engine.flush()
-        if errors is not None:
-            raise _batch_error(errors, "update")
-        return b""  # an empty WriteResponse
+        return errors, len(request.updates) if batch is None else sum(run.size for run in batch.runs)
 
     async def read(self, requests: AsyncIterator[p4r.ReadRequest]) -> AsyncGenerator[p4r.ReadResponse, None]:
         """Everything a batch of queries selects, as it is when the request is handled."""
         async for request in requests:
+            self.counts.reads += 1
             self._arbitration.check_device(request.device_id)
             pipeline = self._pipeline()
             errors: list[P4RuntimeError | None] = []
@@ -236,6 +257,7 @@ class P4RuntimeService:
         before = self._running
         pipeline.engine.flush()
         pipeline.commit()
+        self.counts.commits += 1
         self._current = self._running = pipeline
         if before is not None and before is not pipeline:
             before.close()
@@ -250,6 +272,7 @@ class P4RuntimeService:
             self._current.close()
 
     def _on_digest(self, name: str, values: tuple[int, ...]) -> None:
+        self.counts.digests += 1
         if self._running is not None and name in self._running.digests:
             self._running.digests[name].add(values)
 

@@ -11,6 +11,7 @@ import structlog
 from finsy.proto import p4r
 
 from hvchannel_softswitch.p4runtime.arbitration import Arbitration, Client
+from hvchannel_softswitch.p4runtime.counts import Counts
 from hvchannel_softswitch.p4runtime.device import Device
 from hvchannel_softswitch.p4runtime.errors import Code, P4RuntimeError, invalid
 from hvchannel_softswitch.p4runtime.packet_io import packet_in_message, packet_out_frame
@@ -35,6 +36,7 @@ class Streams:
         self._device = device
         self._running = running
         self._queues: dict[Client, _Queue] = {}
+        self.counts = Counts()
         self.dropped = 0
         """Packet-ins and digest lists dropped for want of a primary or of room in its queue."""
 
@@ -59,8 +61,14 @@ class Streams:
             del self._queues[client]
             self._arbitration.leave(client)
 
+    @property
+    def open(self) -> int:
+        """Clients' streams."""
+        return len(self._queues)
+
     def on_cpu_frame(self, frame: bytes) -> None:
         """A frame that the program sent to the CPU port."""
+        self.counts.packet_ins += 1
         pipeline = self._running()
         packet = packet_in_message(pipeline.program.packet_in, frame) if pipeline is not None else None
         if packet is None:
@@ -140,6 +148,7 @@ class Streams:
                 Code.FAILED_PRECONDITION, "this switch has no CPU port (start it with --cpu-port N)"
             )
         self._device.inject(packet_out_frame(pipeline.program.packet_out, packet))
+        self.counts.packet_outs += 1
 
     def _digest_ack(self, client: Client, ack: p4r.DigestListAck) -> None:
         pipeline = self._check_primary(client, "digest acknowledgement")

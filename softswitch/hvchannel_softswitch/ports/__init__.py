@@ -3,6 +3,6 @@
 
 from hvchannel_softswitch.ports.af_packet import AfPacketPort
 from hvchannel_softswitch.ports.pcap import PcapWriter
-from hvchannel_softswitch.ports.port import Port, PortDown, PortStatistics
+from hvchannel_softswitch.ports.port import Port, PortDown, PortState, PortStatistics
 
-__all__ = ["AfPacketPort", "PcapWriter", "Port", "PortDown", "PortStatistics"]
+__all__ = ["AfPacketPort", "PcapWriter", "Port", "PortDown", "PortState", "PortStatistics"]

@@ -24,6 +24,15 @@ class PortStatistics:
     tx_dropped: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class PortState:
+    """How a port fares, for those who watch."""
+
+    interface: str
+    is_up: bool
+    statistics: PortStatistics
+
+
 class Port(Protocol):
     """A port. All calls come from one thread."""
 

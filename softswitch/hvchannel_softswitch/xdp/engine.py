@@ -47,6 +47,7 @@ class XdpEngine:
     """See `engine.Engine`; `process` is missing. Frames run while it is written to: they see each entry whole or not at
     all, new ones at the latest after `flush`."""
 
+    kind = "xdp"
     atomic_batches = False
 
     def __init__(
@@ -148,6 +149,10 @@ class XdpEngine:
         live = self._tables[table]
         _, slot = live.find(key)
         return live.entry_of(slot) if slot else None
+
+    def size(self, table: str) -> int:
+        """See Engine."""
+        return self._tables[table].count
 
     def entries(self, table: str) -> Iterator[Entry]:
         """See Engine."""

@@ -48,7 +48,7 @@ fill, so that no product overflows. An indirect meter has u32 cells that name re
 
 **Headers** are kept in a CPU's block while a packet is treated, each at `headers[name]`: u8 valid, u16 at +2 its
 offset in the frame + 1 (0: it was not extracted), its bytes at +8. `cells`: three u64 in which a program keeps what
-the verifier is not to follow.
+the verifier is not to follow, and one that counts the records for which the ring buffer had no room.
 
 **Replicas** of a program that multicasts: see `replication`.
 """
@@ -63,7 +63,7 @@ from hvchannel_softswitch.model.headers import Header
 from hvchannel_softswitch.xdp.packing import WORD, WORD_MASK, Packing, packing
 from hvchannel_softswitch.xdp.replication import Replication, lay_out_replication
 
-VERSION = 4
+VERSION = 5
 """Of what is said above: a process takes an arena over only if its own layout has the same. Count it up with each
 change."""
 
@@ -105,6 +105,10 @@ NEVER = (1 << 63) - 1
 """The fill time of a bucket that does not fill."""
 
 HEADER_VALID, HEADER_PLACE, HEADER_BYTES = 0, 2, 8
+
+LOST = 24
+"""Offset in `cells` of the count of records that did not fit the ring buffer."""
+
 """Offsets in a header's room."""
 
 CELL = 16
@@ -256,7 +260,7 @@ def lay_out(program: Program, possible_cpus: int) -> Layout:
         for header in program.headers.values()
         if not header.metadata
     }
-    cells = per_cpu.take(24)
+    cells = per_cpu.take(LOST + 8)
     replication = lay_out_replication(program, header_room, space.take, per_cpu.take)
     cpu_count = _power_of_two(possible_cpus)
     cpus = space.take(per_cpu.end * (cpu_count + 1))

@@ -18,6 +18,7 @@ from hvchannel_softswitch import bpf
 from hvchannel_softswitch.bpf import XdpMode
 from hvchannel_softswitch.engine import EntryKey, IdleSink
 from hvchannel_softswitch.model import Program, UnsupportedProgram
+from hvchannel_softswitch.ports import PortState, PortStatistics
 from hvchannel_softswitch.sweeper import Sweeper
 from hvchannel_softswitch.switch import DROP_PORT
 from hvchannel_softswitch.trace import Tracer
@@ -77,6 +78,17 @@ class XdpSwitch:
     def ports(self) -> dict[int, str]:
         """The interfaces' names by port."""
         return self.interfaces
+
+    def port_states(self) -> dict[int, PortState]:
+        """How each port fares now; one whose interface goes while it is looked at has counted nothing."""
+        states = {}
+        for number, name in self.interfaces.items():
+            try:
+                counted = self._ports.statistics(number)
+            except OSError:
+                counted = PortStatistics()
+            states[number] = PortState(name, self._ports.is_up(number), counted)
+        return states
 
     @property
     def engine(self) -> CompiledEngine | None:

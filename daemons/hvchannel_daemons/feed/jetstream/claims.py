@@ -32,7 +32,8 @@ GONE_SECONDS: Final = (
 )
 _ANSWER_SECONDS: Final = 1.0
 _SILENT_SECONDS: Final = 0.5  # between calls to one who may be gone
-_LONGEST_SECONDS: Final = 10.0  # between tries while another holds the VIF and says so
+FIRST_SECONDS: Final = 1.0  # between tries while another holds the VIF and says so, growing to
+LONGEST_SECONDS: Final = 10.0
 _AT_ONCE: Final = 32
 
 
@@ -217,7 +218,7 @@ class Claims:
                 given_up = silence.lasts(other, self._link.epoch)
                 pause = random.uniform(step / 2, step) if other.answers else min(step, _SILENT_SECONDS)
                 # at once the first time: it may have been released before we listened
-                step = min(max(2 * step, 1.0), _LONGEST_SECONDS)
+                step = min(max(2 * step, FIRST_SECONDS), LONGEST_SECONDS)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await changed.wait()

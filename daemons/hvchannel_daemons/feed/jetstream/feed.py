@@ -74,6 +74,14 @@ class NatsFeed:
     def origin(self) -> str:
         return self._origin
 
+    @property
+    def away(self) -> str:
+        return self._link.away
+
+    @property
+    def reconnects(self) -> int:
+        return self._link.epoch
+
     async def put(self, vif: str, key: str, content: bytes, content_type: str) -> int:
         limits.check_vif(vif)
         limits.check_key(key)

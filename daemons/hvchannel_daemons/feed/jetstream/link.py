@@ -86,6 +86,11 @@ class Link:
         link.up.set()
         return link
 
+    @property
+    def away(self) -> str:
+        """Why there is no connection now; empty when there is one."""
+        return "" if self.up.is_set() else self._last_error or "the connection was lost"
+
     async def call(self, request: Callable[[], Awaitable[T]]) -> T:
         """The answer; a failure that passes (no connection, no leader) is tried again: for ever when patient, else for
         CALL_SECONDS. `request` may therefore be carried out twice.

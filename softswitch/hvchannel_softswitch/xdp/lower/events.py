@@ -21,7 +21,7 @@ from hvchannel_softswitch.xdp.reports import FRAME_WORDS, HEAD_WORDS, SIZES, Kin
 
 
 class Events:
-    """Writes records. One that does not fit, since nobody has read those before, is left out."""
+    """Writes records. One that does not fit, since nobody has read those before, is left out, and counted."""
 
     def __init__(self, frame: Frame, cpu: ir.Value) -> None:
         """`cpu`: the variable with the CPU's number, in 64 bits."""
@@ -33,9 +33,12 @@ class Events:
         """A record without a frame."""
         f = self._f
         record = f.kernel.reserve(MapRef.EVENTS, 8 * (HEAD_WORDS + len(words)))
-        with f.when(self._got(record)):
-            self._fill(record, kind, i64(0), words)
-            f.kernel.submit(record)
+        with self._b.if_else(self._got(record)) as (there, lost):
+            with there:
+                self._fill(record, kind, i64(0), words)
+                f.kernel.submit(record)
+            with lost:
+                self._lose()
 
     def frame(self, kind: Kind, words: Sequence[ir.Value]) -> None:
         """A record with the frame as it is now, in the smallest room that it fits."""
@@ -58,11 +61,20 @@ class Events:
         f = self._f
         start = 8 * (HEAD_WORDS + len(words))
         record = f.kernel.reserve(MapRef.EVENTS, start + size)
-        with f.when(self._got(record)):
-            self._fill(record, kind, length, words)
-            bounded = self._bounded(length, size)
-            f.kernel.load_bytes(f.context, ir.Constant(ir.IntType(32), 0), f.at(record, start), bounded)
-            f.kernel.submit(record)
+        with self._b.if_else(self._got(record)) as (there, lost):
+            with there:
+                self._fill(record, kind, length, words)
+                bounded = self._bounded(length, size)
+                f.kernel.load_bytes(f.context, ir.Constant(ir.IntType(32), 0), f.at(record, start), bounded)
+                f.kernel.submit(record)
+            with lost:
+                self._lose()
+
+    def _lose(self) -> None:
+        """One record more that there was no room for. No other CPU writes this CPU's count."""
+        f = self._f
+        block, place = f.get(f.cpu_block, POINTER), f.layout.cells + layout.LOST
+        f.store(self._b.add(f.load(block, place, I64), i64(1)), block, place)
 
     def _bounded(self, length: ir.Value, size: int) -> ir.Value:
         """The length, in a way that the verifier sees it is from 1 to `size`: LLVM must not know that it is."""

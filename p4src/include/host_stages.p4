@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the host vSwitch is made of in every architecture: an architecture's main puts it in order. The include path looks into the
+// architecture's folder first, so that a file there stands in for the one of the same name in stages/.
+#ifndef HOST_STAGES_P4
+#define HOST_STAGES_P4
+
+#include <types.p4>
+#include <sizes.p4>
+#include <first_identifier.p4>
+#include <headers.p4>
+#include <metadata.p4>
+#include <parser.p4>
+#include <spoof_digest_t.p4>
+#include <spoof_digest.p4>
+#include <attachment.p4>
+#include <validate.p4>
+#include <source_guard.p4>
+#include <report.p4>
+#include <arp.p4>
+#include <connection_guard.p4>
+#include <adjust_checksums.p4>
+#include <restore.p4>
+#include <forward.p4>
+#include <member.p4>
+#include <verdict.p4>
+#include <tag.p4>
+#include <translate.p4>
+#include <egress_verdict.p4>
+
+#endif

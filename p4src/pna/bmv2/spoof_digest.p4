@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// A report as a digest, in PNA's words.
+#ifndef SPOOF_DIGEST_P4
+#define SPOOF_DIGEST_P4
+
+control SpoofDigest(in headers_t hdr, in metadata_t meta) {
+    @name(".spoof_digest") Digest<spoof_digest_t>() spoof_digest;
+
+    apply {
+        spoof_digest.pack({meta.in_port, meta.identifier, meta.vlan_id, hdr.ethernet.src_addr, meta.src_ip});
+    }
+}
+
+#endif

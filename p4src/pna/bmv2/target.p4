@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// PNA as p4c-bm2-pna reads it.
+#ifndef TARGET_P4
+#define TARGET_P4
+
+#include <bmv2/pna.p4>
+
+// p4c-bm2-pna writes direct counters into the P4Info only.
+#define DIRECT_COUNTER(counter) DirectCounter<bit<64>>(PNA_CounterType_t.PACKETS_AND_BYTES) counter
+#define COUNTED_BY(counter) pna_direct_counter = counter;
+#define COUNT(counter) counter.count()
+
+// One meter per port: p4c-bm2-pna compiles no DirectMeter.
+#define POLICER(meter) Meter<port_t>(PER_VIF_SIZE, PNA_MeterType_t.BYTES) meter
+#define METERED_BY(meter)
+#define POLICE(meter, meta) meta.color = meter.execute(meta.in_port)
+
+// What PNA's package has before the main control (nothing: decryption is not in bmv2's), and how its deparser takes the headers.
+#define PRE_CONTROL
+#define DEPARSED inout
+
+#endif

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// PNA's parser and deparser, the same for both vSwitches.
+#ifndef FRAME_P4
+#define FRAME_P4
+
+parser SwitchParser(packet_in packet,
+                    out headers_t hdr,
+                    inout metadata_t meta,
+                    in pna_main_parser_input_metadata_t istd) {
+    FrameParser() frame;
+
+    state start {
+        meta.in_port = (port_t)istd.input_port;
+        meta.from_controller = (port_t)istd.input_port == CPU_PORT;
+        frame.apply(packet, hdr, meta);
+        transition accept;
+    }
+}
+
+control SwitchDeparser(packet_out packet,
+                       DEPARSED headers_t hdr,
+                       in metadata_t meta,
+                       in pna_main_output_metadata_t ostd) {
+    apply {
+        packet.emit(hdr.packet_in);
+        packet.emit(hdr.ethernet);
+        packet.emit(hdr.vlan);
+        packet.emit(hdr.arp);
+        packet.emit(hdr.ipv4);
+        packet.emit(hdr.tcp);
+        packet.emit(hdr.udp);
+    }
+}
+
+#endif
