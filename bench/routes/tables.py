@@ -43,6 +43,7 @@ async def _fill(address: str, program: str, entries: Sequence[Entry]) -> None:
                 await switch.write(encode_all(updates[start : start + _BATCH]))
         # finsy's overloads declare the async generator as a coroutine.
         found = cast(AsyncIterator[fy.P4TableEntry], switch.read(wildcards(switch.p4info)))
-        held = [decode(entry) async for entry in found if not entry.is_const]
+        decoded = [decode(entry) async for entry in found if not entry.is_const]
+        held = [entry for entry in decoded if entry is not None]
     if differing := plan(held, entries):
         raise SwitchError(f"{program} at {address} holds other entries than were written: {differing[0][0]}")

@@ -49,6 +49,7 @@ class Controller:
         self._settings = settings
         self._cip = cip
         self._realised: set[str] = set()
+        self._entries: dict[str, tuple[Vif, list[Entry]]] = {}
         self._reports = Reports(self._vif_at)
         self._probing = asyncio.Lock()
         self.watchers = Watchers()
@@ -60,7 +61,7 @@ class Controller:
         vif = self._attachments.attach(vif_id, mac, port, vlan, vni)
         if not known:
             log.info(
-                "VIF attached",
+                "vif_attached",
                 vif=vif_id,
                 mac=vif.mac,
                 port=vif.port,
@@ -75,8 +76,9 @@ class Controller:
     def detach(self, vif_id: str) -> None:
         """Detaches a VIF. Raises RefusedError and StoreError."""
         vif = self._attachments.detach(vif_id)
-        log.info("VIF detached", vif=vif_id, mac=vif.mac, port=vif.port, lip=str(vif.lip))
+        log.info("vif_detached", vif=vif_id, mac=vif.mac, port=vif.port, lip=str(vif.lip))
         self._realised.discard(vif_id)
+        self._entries.pop(vif_id, None)
         self.watchers.detached(vif_id)
         self.vswitch.wake()
 
@@ -175,18 +177,26 @@ class Controller:
     def _desired(self) -> list[Entry]:
         entries = self._profile.fixed_entries()
         for vif in self._attachments.all():
-            entries += self._profile.vif_entries(vif)
+            entries += self._entries_of(vif)
+        return entries
+
+    def _entries_of(self, vif: Vif) -> list[Entry]:
+        """Made once per attachment: a thousand are asked for in every round."""
+        known, entries = self._entries.get(vif.vif_id, (None, []))
+        if known != vif:
+            entries = self._profile.vif_entries(vif)
+            self._entries[vif.vif_id] = vif, entries
         return entries
 
     def _observed(self, actual: set[Entry]) -> None:
         """A VIF is realised when the vSwitch holds its entries and those of the hypervisor's end."""
         fixed = actual.issuperset(self._profile.fixed_entries())
         for vif in self._attachments.all():
-            realised = fixed and actual.issuperset(self._profile.vif_entries(vif))
+            realised = fixed and actual.issuperset(self._entries_of(vif))
             if realised == (vif.vif_id in self._realised):
                 continue
             (self._realised.add if realised else self._realised.discard)(vif.vif_id)
-            log.info("VIF realised" if realised else "VIF not realised", vif=vif.vif_id, port=vif.port)
+            log.info("vif_realised" if realised else "vif_not_realised", vif=vif.vif_id, port=vif.port)
             self.watchers.attached(self._message(vif))
 
     def _message(self, vif: Vif) -> control_pb2.Vif:

@@ -216,7 +216,7 @@ async def _run(controller: Controller, socket: Path, observe: _Observe) -> None:
 
 
 def _log_move(old: Vif, new: Vif) -> None:
-    log.warning("lease moved into the changed pool", vif=old.vif_id, old=str(old.lip), new=str(new.lip))
+    log.warning("lease_moved", vif=old.vif_id, old=str(old.lip), new=str(new.lip))
 
 
 def _fail(message: str, code: int) -> NoReturn:

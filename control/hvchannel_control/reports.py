@@ -40,9 +40,7 @@ class Reports:
         left_out = self._due(name, port, vni)
         if left_out is not None:
             shown = {key: _show(key, value) for key, value in values.items()}
-            log.warning(
-                "vSwitch reports a drop", digest=name, vif=self._vif_at(port, vni), left_out=left_out, **shown
-            )
+            log.warning("drop_reported", digest=name, vif=self._vif_at(port, vni), left_out=left_out, **shown)
 
     def packet_in(self, metadata: Mapping[str, int], payload: bytes) -> None:
         """A packet that the vSwitch passed to the controller."""
@@ -50,7 +48,7 @@ class Reports:
         left_out = self._due(f"packet_in {reason}", port, 0)
         if left_out is not None:
             log.info(
-                "packet for the controller",
+                "packet_in",
                 port=port,
                 vif=self._vif_at(port, 0),
                 reason=reason,

@@ -55,7 +55,7 @@ async def serving(controller: Controller, path: Path) -> AsyncIterator[None]:
     finally:
         os.umask(mask)
     await server.start()
-    log.info("control API served", socket=str(path))
+    log.info("api_served", socket=str(path))
     try:
         yield
     finally:
@@ -144,7 +144,7 @@ class _Servicer(control_pb2_grpc.ControlServicer):
 
 async def _abort(context: _Context, error: RefusedError | StoreError) -> NoReturn:
     if isinstance(error, StoreError):
-        log.error("store failed", error=str(error))
+        log.error("store_failed", error=str(error))
         code = grpc.StatusCode.INTERNAL
     else:
         code = _CODES[error.reason]

@@ -26,6 +26,7 @@ _VERDICTS_TIMEOUT_S = 1.0  # a status is asked for when something is wrong: it m
 _ASK_TIMEOUT_S = 3.0
 _PASSES = 5  # of read back, diff, write, until a round gives up and the next begins
 _MAX_BATCH = 200  # updates per request: their errors must fit the 64 KiB of metadata that finsy takes
+_AUDITED_PER_INTERVAL = 1000  # entries read back
 _QUEUE = 1000  # reports waiting to be counted
 _DIGESTS = 100  # per message
 _DIGEST_DELAY_NS = 100_000_000
@@ -78,6 +79,7 @@ class VSwitch:
         self._wake = asyncio.Event()
         self._switch: fy.Switch | None = None
         self._switch_seen = False
+        self._entries = 0  # of the last read back
         self._log = log.bind(switch=settings.address)
 
     def wake(self) -> None:
@@ -109,7 +111,7 @@ class VSwitch:
                 async with asyncio.timeout(_VERDICTS_TIMEOUT_S):
                     self.state.verdicts = await _read_verdicts(self._switch)
             except (fy.P4ClientError, TimeoutError, AssertionError) as error:  # finsy asserts an open channel
-                self._log.debug("verdict counters not read", error=_explain(error))
+                self._log.debug("verdicts_not_read", error=_explain(error))
         return self.state.verdicts
 
     async def read(
@@ -158,7 +160,7 @@ class VSwitch:
                 raise SwitchError(f"no answer to arbitration in {_CONNECT_TIMEOUT_S:g} s") from error
             self.state.connected = self._switch_seen = True
             self._switch = switch
-            self._log.info("vSwitch connected", primary=switch.is_primary, election_id=switch.election_id)
+            self._log.info("switch_connected", primary=switch.is_primary, election_id=switch.election_id)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     for digest in switch.p4info.digests:
@@ -174,14 +176,16 @@ class VSwitch:
         audit = False
         while True:
             self._wake.clear()
-            delay = self._settings.audit_interval_s
+            delay = audit_delay(self._settings.audit_interval_s, self._entries)
             if link.ready and not switch.is_primary:
                 self.state.in_sync = False
                 self._note(f"another controller is primary, with election id {switch.primary_id}")
             elif link.ready:
                 if link.take_fresh():
                     await _enable_digests(switch)
-                if not await self._round(switch, audit):
+                if await self._round(switch, audit):
+                    delay = audit_delay(self._settings.audit_interval_s, self._entries)
+                else:
                     delay = min(delay, _RETRY_S)
             try:
                 async with asyncio.timeout(delay):
@@ -199,6 +203,7 @@ class VSwitch:
         refused: list[str] = []
         for _ in range(_PASSES):
             actual = await _read(switch)
+            self._entries = len(actual)
             self._observed(actual)
             batches = plan(actual, self._desired())
             if not batches:
@@ -208,8 +213,12 @@ class VSwitch:
             if refused:
                 break
             if audit:
-                self._log.warning("tables changed by another hand", example=str(batches[0][0]))
+                self._log.warning("tables_changed_by_another", example=str(batches[0][0]))
             refused = await self._write(switch, batches)
+        if (
+            self._wake.is_set() and not refused
+        ):  # what is desired has changed all the while: the next round goes on
+            return True
         self._note(refused[0] if refused else "the tables change faster than they can be read back")
         return False
 
@@ -232,7 +241,7 @@ class VSwitch:
             if refused and batch[0].operation is Operation.DELETE:
                 break
         self.state.writes += written.total()
-        self._log.info("tables written", **written, refused=len(refused))
+        self._log.info("tables_written", **written, refused=len(refused))
         return refused
 
     async def _take_digests(self, switch: fy.Switch, name: str) -> None:
@@ -247,7 +256,7 @@ class VSwitch:
 
     def _settled(self) -> None:
         if not self.state.in_sync:
-            self._log.info("vSwitch in sync", writes=self.state.writes)
+            self._log.info("in_sync", writes=self.state.writes)
         self.state.in_sync = True
         self.state.last_error = ""
 
@@ -256,7 +265,7 @@ class VSwitch:
         if error != self.state.last_error:
             # At the start the vSwitch may simply not be up yet.
             level = "error" if self._switch_seen else "info"
-            getattr(self._log, level)("vSwitch not in sync", error=error)
+            getattr(self._log, level)("not_in_sync", error=error)
         self.state.last_error = error
 
 
@@ -284,6 +293,12 @@ class _Link:
     def _settled(self, _: fy.Switch) -> None:
         self.ready = self._fresh = True
         self._on_ready()
+
+
+def audit_delay(interval: float, entries: int) -> float:
+    """Seconds until the next read back when nothing changes. It grows with what is to be read, so that a vSwitch at
+    rest costs much the same with a thousand VIFs as with one."""
+    return interval * max(1.0, entries / _AUDITED_PER_INTERVAL)
 
 
 async def _read(switch: fy.Switch) -> set[Entry]:

@@ -39,6 +39,12 @@ def diagnose(
             envvar="HVCHANNEL_HOST", help="This hypervisor's name, as its hostd has it (default: hostname)."
         ),
     ] = None,
+    hostd_socket: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="HVCHANNEL_HOSTD", help="hostd's own socket (hostd --socket), to ask it how it is."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find where the channel to a VIF is broken, and say what to do.
@@ -53,6 +59,7 @@ def diagnose(
         lambda: at.open(create=False),
         at.where,
         host or sockets.gethostname(),
+        hostd_socket,
         tuple(socket or ()),
         Path(guest_control.replace("{vif}", vif)) if guest_control else None,
     )

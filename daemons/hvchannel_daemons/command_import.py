@@ -15,7 +15,7 @@ import typer
 
 from hvchannel_daemons import limits
 from hvchannel_daemons.command_output import fail, with_feed
-from hvchannel_daemons.feed import Feed
+from hvchannel_daemons.feed import Feed, Member
 from hvchannel_daemons.feed_options import FeedAt, takes_feed
 
 _FIELDS = ("vif", "key", "content_type", "text", "base64", "deleted")
@@ -41,6 +41,9 @@ def import_documents(
         str | None, typer.Option(help="All are for this VM: then DIR/KEY rather than DIR/VIF/KEY.")
     ] = None,
     content_type: Annotated[str, typer.Option(help="Of those that do not say.")] = "application/octet-stream",
+    atomic: Annotated[
+        bool, typer.Option("--atomic", help="Those of each VM as one group: see `hvchannel put-group`.")
+    ] = False,
 ) -> None:
     """Put many documents: the files of a directory, or the JSON objects of a file, one a line.
 
@@ -61,10 +64,19 @@ def import_documents(
     async def work(feed: Feed) -> tuple[int, int]:
         changed = 0
         for document in wanted:
-            revision = await _put(feed, document)
-            if revision is not None:
-                changed += 1
-                typer.echo(f"{document.vif} {document.key} {revision}")
+            if not atomic:
+                revision = await _put(feed, document)
+                if revision is not None:
+                    changed += 1
+                    typer.echo(f"{document.vif} {document.key} {revision}")
+        for owner in dict.fromkeys(document.vif for document in wanted if atomic):
+            members = [await _member(feed, document) for document in wanted if document.vif == owner]
+            news = [member for member in members if member is not None]
+            if news:
+                revisions = await feed.put_group(owner, news)
+                changed += len(revisions)
+                for key, revision in revisions.items():
+                    typer.echo(f"{owner} {key} {revision}")
         return changed, len(wanted) - changed
 
     changed, same = with_feed(at, work, create=True)
@@ -73,18 +85,26 @@ def import_documents(
 
 async def _put(feed: Feed, document: Wanted) -> int | None:
     """The revision; None when the feed has it like that. Raises FeedError, ValueError."""
+    member = await _member(feed, document)
+    if member is None:
+        return None
+    if member.content is None:
+        return await feed.delete(document.vif, member.key)
+    return await feed.put(document.vif, member.key, member.content, member.content_type)
+
+
+async def _member(feed: Feed, document: Wanted) -> Member | None:
+    """What is to be put; None when the feed has it like that. Raises FeedError, ValueError."""
     try:
         content = document.read()
     except OSError as error:
         raise ValueError(f"{error.filename}: {error.strerror}") from error
-    if content is None:
-        return await feed.delete(document.vif, document.key)
-    now = await feed.delivery(document.vif, document.key)
-    if now is not None and not now.document.deleted:
+    now = await feed.delivery(document.vif, document.key) if content is not None else None
+    if content is not None and now is not None and not now.document.deleted:
         there = (now.document.sha256, now.document.content_type)
         if there == (hashlib.sha256(content).digest(), document.content_type):
             return None
-    return await feed.put(document.vif, document.key, content, document.content_type)
+    return Member(document.key, content, document.content_type)
 
 
 def _wanted(source: str, vif: str | None, content_type: str) -> Iterator[Wanted]:

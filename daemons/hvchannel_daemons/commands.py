@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The control plane's verbs of the `hvchannel` command: put, get, delete, wait, and by their own files history, watch,
-import, reports. They speak to the feed only, so they work whether hostd runs or not. Two more, status and diagnose,
-ask the controller too."""
+"""The control plane's verbs of the `hvchannel` command: put, get, delete, wait, and by their own files put-group,
+history, watch, import, quota, reports. They speak to the feed only, so they work whether hostd runs or not. Two more,
+status and diagnose, ask the controller too."""
 
 import asyncio
 import sys
@@ -13,6 +13,7 @@ import typer
 from hvchannel_daemons import content
 from hvchannel_daemons.command_diagnose import diagnose
 from hvchannel_daemons.command_follow import history, watch
+from hvchannel_daemons.command_group import put_group
 from hvchannel_daemons.command_import import import_documents
 from hvchannel_daemons.command_output import (
     delivery_object,
@@ -22,6 +23,7 @@ from hvchannel_daemons.command_output import (
     state_of,
     with_feed,
 )
+from hvchannel_daemons.command_quota import quota
 from hvchannel_daemons.command_reports import reports
 from hvchannel_daemons.command_status import status
 from hvchannel_daemons.feed import ContentGone, Delivery, Document, Feed, FeedError, Outcome
@@ -31,6 +33,9 @@ from hvchannel_daemons.feed_options import FeedAt, Json, Key, Vif, takes_feed
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
     app.command(epilog="Example: hvchannel put vm1 net/config config.json")(put)
+    app.command("put-group", epilog="Example: hvchannel put-group vm1 tls/cert=cert.pem tls/key=key.pem")(
+        put_group
+    )
     app.command(epilog="Example: hvchannel get vm1 net/config --json")(get)
     app.command(epilog="Example: hvchannel delete vm1 net/config")(delete)
     app.command(epilog="Example: hvchannel wait vm1 net/config --timeout 30")(wait)
@@ -39,6 +44,7 @@ def register(app: typer.Typer) -> None:
     app.command("import", epilog="Example: hvchannel import documents/ (with documents/vm1/net/config)")(
         import_documents
     )
+    app.command(epilog="Example: hvchannel quota vm1 --bytes 256MiB --reports-per-second 10")(quota)
     app.command(
         epilog="Example: hvchannel status --watch. Example: hvchannel status vm1 --json | jq .vifs[0].lag_seconds"
     )(status)

@@ -19,9 +19,13 @@ CONTENT_TYPE_BYTES: Final = 128
 REPORT_TYPE_BYTES: Final = 128
 LIVE_DOCUMENTS: Final = 16384
 INVENTORY_PART: Final = 1024
+ACKS_TOGETHER: Final = 1024
 INLINE_BYTES: Final = 1 * MIB
 QUEUED_REPORTS: Final = 10_000
 QUEUED_REPORT_BYTES: Final = 64 * MIB
+GROUP_DOCUMENTS: Final = 64  # of one put
+GROUP_MEMBERS: Final = 256  # of one group on the channel, which may carry what came after a put along
+GROUP_BYTES: Final = 64 * MIB
 REVISION_MAX: Final = 2**63 - 1  # what SQLite and JSON readers alike can hold
 
 _NAME = re.compile(r"[A-Za-z0-9._/-]+")

@@ -18,10 +18,14 @@ from hvchannel_lab.host_option import CONTROL, Host, HostOption
 from hvchannel_lab.targets import Engine, FeedEngine, Target
 
 _FEED, _LAB = "HVCHANNEL_FEED", "HVCHANNEL_LAB"
-_HOST, _GUEST_CONTROL = "HVCHANNEL_HOST", "HVCHANNEL_GUEST_CONTROL"
+_HOST, _HOSTD = "HVCHANNEL_HOST", "HVCHANNEL_HOSTD"
+_GUEST_CONTROL = "HVCHANNEL_GUEST_CONTROL"
 _STATE_ROOT = Path("state")
 _DOWN_WITHIN = 60.0  # seconds
-_FEED_VERBS = ("put", "get", "delete", "wait", "history", "watch", "import", "status", "diagnose", "reports")
+_FEED_VERBS = (
+    *("put", "put-group", "get", "delete", "wait", "history", "watch", "import"),
+    *("quota", "status", "diagnose", "reports"),
+)
 _OVER_ALL_HOSTS = ("status", "diagnose")  # verbs that take the controllers of all hypervisors
 _OWN_VERBS = (
     *("run", "up", "down", "journey", "trace", "move", "restart", "shell-env"),
@@ -103,7 +107,9 @@ def _find_the_lab(
     if context.invoked_subcommand in _OVER_ALL_HOSTS:
         os.environ.setdefault(CONTROL, os.pathsep.join(map(str, _host_option.sockets)))
         if _host_option.is_one:
-            os.environ.setdefault(_HOST, _host_option.sockets[0].parent.name)
+            folder = _host_option.sockets[0].parent
+            os.environ.setdefault(_HOST, folder.name)
+            os.environ.setdefault(_HOSTD, str(folder / "hostd.sock"))
     os.environ.setdefault(_GUEST_CONTROL, str(state / "{vif}" / "control.sock"))  # VMs bear their VIFs' names
     from hvchannel_lab import lab_feed  # noqa: PLC0415
 

@@ -55,7 +55,7 @@ class RunningLab:
     async def __aenter__(self) -> RunningLab:
         for lab, left in (await asyncio.to_thread(registry.sweep)).items():
             _log.info(
-                "removed what a lab left behind",
+                "leftovers_removed",
                 lab=lab,
                 namespaces=len(left.namespaces),
                 switches=len(left.switches),

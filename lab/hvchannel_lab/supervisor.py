@@ -193,7 +193,7 @@ class Supervisor:
                 delay = self._policy.first_delay
             self._change(child, State.WAITING)
             _log.warning(
-                "process ended, starting it again",
+                "process_restarts",
                 process=child.program.key,
                 status=child.last_exit,
                 restarts=child.restarts,

@@ -50,6 +50,11 @@ class ChoosingSwitch:
         """The interfaces' names by port."""
         return self._kernel.ports
 
+    @property
+    def engine(self) -> AnyEngine | None:
+        """See Switch."""
+        return (self._interpreter() if self._is_interpreted else self._kernel).engine
+
     def port_states(self) -> dict[int, PortState]:
         """See Switch."""
         return (self._interpreter() if self._is_interpreted else self._kernel).port_states()
@@ -59,7 +64,7 @@ class ChoosingSwitch:
         try:
             return self._kernel.load(program)
         except UnsupportedProgram as error:
-            log.warning("the program will be interpreted: the XDP engine does not take it", reason=str(error))
+            log.warning("program_interpreted", note="the XDP engine does not take it", reason=str(error))
             return self._interpreter().load(program)
 
     def commit(self, engine: AnyEngine) -> None:

@@ -185,8 +185,8 @@ class Engine(Protocol):
     def kind(self) -> str:
         """What runs the program: "interpreter" or "xdp"."""
 
-    def size(self, table: str) -> int:
-        """How many entries the table has, const ones included."""
+    def occupancy(self) -> dict[str, tuple[int, int]]:
+        """By table: how many entries it has, const ones included, and how many it takes."""
 
     @property
     def lost_records(self) -> int:

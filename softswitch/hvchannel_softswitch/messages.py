@@ -30,4 +30,4 @@ def log_message(text: str, values: Sequence[int]) -> None:
 
 def check_failed(kind: str) -> None:
     """An assert or assume whose condition did not hold."""
-    log.error("a check of the program failed", kind=kind)
+    log.error("check_failed", kind=kind)

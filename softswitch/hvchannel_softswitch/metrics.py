@@ -51,8 +51,8 @@ class SwitchCollector(Collector):
         yield from (up, frames, octets, dropped)
 
     def _pipeline(self) -> Iterator[Metric]:
-        pipeline, counts = self._service.running, self._service.counts
-        kind = "none" if pipeline is None else pipeline.engine.kind
+        engine, counts = self._switch.engine, self._service.counts
+        kind = "none" if engine is None else engine.kind
         yield InfoMetricFamily(
             "softswitch_engine", "What runs the program: xdp, interpreter, or none yet.", {"engine": kind}
         )
@@ -62,10 +62,9 @@ class SwitchCollector(Collector):
         sizes = GaugeMetricFamily(
             "softswitch_table_size_entries", "How many the table takes.", labels=("table",)
         )
-        for table in () if pipeline is None else pipeline.program.tables.values():
-            assert pipeline is not None
-            entries.add_metric((table.full_name,), pipeline.engine.size(table.full_name))
-            sizes.add_metric((table.full_name,), table.size)
+        for table, (held, most) in ({} if engine is None else engine.occupancy()).items():
+            entries.add_metric((table,), held)
+            sizes.add_metric((table,), most)
         yield from (entries, sizes)
         yield _counter("softswitch_pipeline_commits", "Pipelines put in charge.", counts.commits)
         yield _counter(
@@ -76,7 +75,7 @@ class SwitchCollector(Collector):
         yield _counter(
             "softswitch_ring_lost_records",
             "Digests, packet-ins and parts of traces that the kernel had no room for (engine xdp).",
-            0 if pipeline is None else pipeline.engine.lost_records,
+            0 if engine is None else engine.lost_records,
         )
 
     def _requests(self) -> Iterator[Metric]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -14,26 +15,27 @@ from hvchannel_telemetry.health import Health, UnknownPartError
 from hvchannel_telemetry.process_service import HEALTH, PROCESS, ProcessService
 
 from hvchannel_softswitch.p4runtime.errors import Code
-from hvchannel_softswitch.p4runtime.service import P4RuntimeService
 from hvchannel_softswitch.rpc import RpcError, StreamingMethod, UnaryMethod
 from hvchannel_softswitch.switch import DataPath
 
 _Request = TypeVar("_Request", bound=Message)
 
 
-def health_of(switch: DataPath[Any], service: P4RuntimeService) -> Health:
-    """The switch forwards when it has a pipeline, and all of its interfaces are there."""
+def health_of(switch: DataPath[Any]) -> Health:
+    """The switch forwards when it has a pipeline, and all interfaces that are there carry frames. One that is not there
+    is waited for: it is of a machine that is off, or elsewhere."""
 
     def ports() -> str:
+        there = {name for _, name in socket.if_nameindex()}
         down = [
             f"{number} ({state.interface})"
             for number, state in switch.port_states().items()
-            if not state.is_up
+            if state.interface in there and not state.is_up
         ]
         return f"down: {', '.join(down)}" if down else ""
 
     def pipeline() -> str:
-        return "" if service.running is not None else "none is set"
+        return "" if switch.engine is not None else "none is set"
 
     return Health({"pipeline": pipeline, "ports": ports})
 

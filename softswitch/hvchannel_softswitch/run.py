@@ -59,7 +59,7 @@ async def _serve(options: Options) -> None:
         raise StartError(f"--translations: {error}") from error
     with _switch(options) as switch:
         server = P4RuntimeServer(options.device_id, SwitchDevice(switch), options.address, mappings)
-        process = ProcessService(observed.health_of(switch, server.service), LogLevels(logs.OWN))
+        process = ProcessService(observed.health_of(switch), LogLevels(logs.OWN))
         server.add(observed.unary(process), observed.streaming(process))
         registry = CollectorRegistry()
         registry.register(SwitchCollector(switch, server.service))

@@ -65,7 +65,7 @@ def data_path(options: Options) -> DataPath[Any]:
     if why_not is not None:
         if options.engine is EngineKind.XDP:
             raise StartError(f"--engine xdp: {why_not}")
-        _log.warning("programs will be interpreted: XDP is not to be had", reason=why_not)
+        _log.warning("xdp_unavailable", note="programs will be interpreted", reason=why_not)
         return _interpreting(options)
     kernel = _kernel(options)
     return (

@@ -68,6 +68,10 @@ class DataPath(Protocol[E]):
     def ports(self) -> Mapping[int, object]:
         """By number."""
 
+    @property
+    def engine(self) -> Engine | None:
+        """See Switch."""
+
     def port_states(self) -> dict[int, PortState]:
         """See Switch."""
 
@@ -226,7 +230,7 @@ class Switch:
             self._wait_for(port, reason)
             return
         self._loop.add_reader(port.fileno(), self._drain, port)
-        log.info("port up", port=port.number, interface=port.name)
+        log.info("port_up", port=port.number, interface=port.name)
 
     def _close(self, port: Port) -> None:
         if port.is_open:
@@ -236,7 +240,11 @@ class Switch:
 
     def _wait_for(self, port: Port, reason: PortDown) -> None:
         log.warning(
-            "port down, waiting for its interface", port=port.number, interface=port.name, reason=str(reason)
+            "port_down",
+            note="waiting for its interface",
+            port=port.number,
+            interface=port.name,
+            reason=str(reason),
         )
         self._retry_later(port)
 

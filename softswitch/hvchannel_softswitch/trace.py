@@ -143,10 +143,10 @@ class Tracer:
             self._file.flush()
         except OSError as error:  # a full disk, or a reader that has gone: the packets must not suffer
             self._broken = True
-            log.warning("trace ended: it cannot be written", error=str(error), packets=self._count)
+            log.warning("trace_write_failed", error=str(error), packets=self._count)
             return
         if self.exhausted:
-            log.info("trace ended at its limit", packets=self._count)
+            log.info("trace_limit_reached", packets=self._count)
 
     def _step(self, **step: Any) -> None:
         self._records[-1]["steps"].append(step)

@@ -108,7 +108,7 @@ class _Exposition:
                 await writer.drain()
                 writer.close()
                 await writer.wait_closed()
-        except (TimeoutError, OSError):
+        except (TimeoutError, OSError, asyncio.CancelledError):  # only `close` cancels
             writer.transport.abort()
         finally:
             self._answering.discard(task)

@@ -51,6 +51,7 @@ class Health:
         """Whether the part serves, now and at every change, until `close`. None: there is no such part (yet)."""
         told: list[bool | None] = []
         while True:
+            closed = self._closed.is_set()  # before the look: what is yielded below may wait for long
             try:
                 now: bool | None = not self.why_not(part)
             except UnknownPartError:
@@ -58,7 +59,7 @@ class Health:
             if told != [now]:
                 told = [now]
                 yield now
-            if self._closed.is_set():
+            if closed:
                 return
             try:
                 async with asyncio.timeout(_LOOK_SECONDS):

@@ -97,7 +97,7 @@ def test_it_ends_cleanly(tmp_path: Path, target: Switch, start: Start, number: s
     assert process.returncode == 0
     assert not (tmp_path / "control.sock").exists()
     events = [json.loads(line) for line in log.splitlines()]
-    assert {"control API served", "VIF attached", "VIF realised"} <= {event["event"] for event in events}
+    assert {"api_served", "vif_attached", "vif_realised"} <= {event["event"] for event in events}
     assert all(event["level"] in ("info", "warning", "error") for event in events)
     assert "Traceback" not in log
 

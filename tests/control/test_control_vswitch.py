@@ -26,6 +26,7 @@ from hvchannel_control.profiles.host import HostProfile
 from hvchannel_control.reconcile import Operation, Update
 from hvchannel_control.store import Store
 from hvchannel_control.vif import Vif
+from hvchannel_control.vswitch import audit_delay
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
@@ -293,7 +294,7 @@ async def test_a_spoofed_frame_becomes_a_digest_and_a_count(
         switch = controller.vswitch._switch
         assert switch is not None
         await switch.write([fy.P4PacketOut(bytes(frame), vni=config.channel.vni)])
-        await until(lambda: "vSwitch reports a drop" in caplog.text)
+        await until(lambda: "drop_reported" in caplog.text)
         status = await controller.status()
         assert status.digests["spoof_digest"] == 1
         assert status.verdicts["drop_spoofed"].packets == 1
@@ -339,6 +340,27 @@ async def test_two_vifs_of_one_port_are_reached_by_their_logical_switch(
         finally:
             counts = counted((await controller.status()).verdicts)
         assert counts == {"forwarded": 2, "drop_no_route": 2}
+
+
+def test_a_vswitch_at_rest_is_read_back_as_often_as_its_tables_allow() -> None:
+    assert audit_delay(10.0, 0) == audit_delay(10.0, 1000) == 10.0
+    assert audit_delay(10.0, 8000) == 80.0  # a thousand VIFs
+
+
+async def test_many_attachments_take_few_rounds_and_no_error(
+    tmp_path: Path, target: Switch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = host_config(target, **SLOW_AUDIT)
+    async with host_controller(tmp_path, config) as controller:
+        await until_synced(controller)
+        before = controller.vswitch.state.reconciliations
+        for n in range(200):  # while others are being written
+            controller.attach(f"vm{n}", f"02:00:00:00:01:{n:02x}", 2 + n, 0)
+            await asyncio.sleep(0)
+        await until_realised(controller, *(f"vm{n}" for n in range(200)))
+        assert controller.vswitch.state.writes == 7 + 200 * 8
+        assert controller.vswitch.state.reconciliations - before < 20
+    assert "faster than they can be read back" not in caplog.text
 
 
 async def test_verdicts_outlive_the_connection(tmp_path: Path, target: Switch) -> None:

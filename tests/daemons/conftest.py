@@ -20,6 +20,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+import structlog
 from hvchannel_control.api import control_pb2, control_pb2_grpc
 from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.channel import channel_pb2_grpc, transport
@@ -41,6 +42,13 @@ async def eventually(condition: Callable[[], Awaitable[object]], what: str) -> N
     while not await condition():
         assert time.monotonic() < deadline, f"not within {PATIENCE:g} s: {what}"
         await asyncio.sleep(0.02)
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """A command that a test calls sets up the logs, to a stderr that is closed after it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
@@ -244,12 +252,13 @@ class Processes:
     feed: str
     started: list[Process] = field(default_factory=list)
 
-    def guestd(self, name: str, address: str) -> Process:
+    def guestd(self, name: str, address: str, *options: str) -> Process:
         state = self.directory / name
         state.mkdir(exist_ok=True)
         return self._start(
             f"hvchannel_daemons.guestd.main run --listen {address}:{self.port} "
-            f"--state {state}/store --socket {state}/guestd.sock".split(),
+            f"--state {state}/store --socket {state}/guestd.sock".split()
+            + list(options),
             state / "guestd.log",
         )
 

@@ -99,11 +99,15 @@ async def test_a_begin_abandons_the_open_document(rig, guest: str) -> None:
     ("hello", "reason", "message"),
     [
         (
-            {"min_version": 2, "max_version": 3},
+            {"min_version": 3, "max_version": 4},
             "VERSION_MISMATCH",
-            "hypervisor speaks 2 to 3, guest speaks 1",
+            "hypervisor speaks 3 to 4, guest speaks 1 to 2",
         ),
-        ({"min_version": 0, "max_version": 0}, "VERSION_MISMATCH", "hypervisor speaks 0, guest speaks 1"),
+        (
+            {"min_version": 0, "max_version": 0},
+            "VERSION_MISMATCH",
+            "hypervisor speaks 0, guest speaks 1 to 2",
+        ),
         ({"vif_id": "../vm"}, "PROTOCOL_ERROR", "VIF id '../vm' is not valid"),
         ({"origin": ""}, "PROTOCOL_ERROR", "origin '' is not valid"),
         ({"heartbeat_ms": 1}, "PROTOCOL_ERROR", "heartbeat of 1 ms is not valid"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 from hvchannel_daemons.commands import register
-from hvchannel_daemons.feed import Ack, Outcome, Report, open_feed
+from hvchannel_daemons.feed import Ack, Feed, Outcome, Report, open_feed
 from hvchannel_daemons.hostd.main import app as hostd
 from typer.testing import CliRunner, Result
 
@@ -121,6 +121,73 @@ def test_import_of_lines(cli: Cli, tmp_path: Path) -> None:
     assert cli("history", "vm9", "a").exit_code == 1, "nothing is put when anything is wrong"
 
 
+def test_put_group(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_bytes(b"cert")
+    cli("put", "vm1", "old", "--text", "x")
+    done = cli(
+        "put-group", "vm1", f"tls/cert={tmp_path}/cert.pem", "--text", "tls/name=vm1", "--delete", "old"
+    )
+    assert (done.exit_code, done.stdout) == (0, "tls/cert 1\ntls/name 1\nold 2\n")
+    known = json.loads(cli("get", "vm1", "tls/name", "--json").stdout)
+    assert (known["text"], known["content_type"]) == ("vm1", "text/plain")
+    assert cli("get", "vm1", "tls/cert").stdout == "cert"
+    assert cli("put-group", "vm1", "a=-", stdin=b"from stdin").stdout == "a 1\n"
+    for arguments, message in (
+        ([], "no documents (valid: KEY=FILE"),
+        (["a"], "'a' is not KEY=FILE"),
+        (["--text", "a b=x"], "key 'a b' is not valid"),
+        (["--text", "a=1", "--text", "a=2"], "key 'a' is in the group twice"),
+    ):
+        wrong = cli("put-group", "vm1", *arguments)
+        assert (wrong.exit_code, message in wrong.stderr, wrong.stderr.count("\n")) == (2, True, 1)
+
+
+def test_import_as_groups(cli: Cli, tmp_path: Path) -> None:
+    for name in ("vm1/a", "vm1/b", "vm2/a"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(b"1")
+    done = cli("import", "--atomic", str(tmp_path / "in"))
+    assert (done.exit_code, done.stdout) == (0, "vm1 a 1\nvm1 b 1\nvm2 a 1\n")
+    (tmp_path / "in/vm1/b").write_bytes(b"2")
+    again = cli("import", "--atomic", str(tmp_path / "in"))
+    assert (again.stdout, again.stderr) == ("vm1 b 2\n", "1 changed, 2 as they were\n")
+
+    async def look(feed: Feed) -> None:
+        sizes = {d.document.key: d.document.group_size for d in await feed.deliveries("vm1")}
+        assert sizes == {"a": 2, "b": 0}
+
+    cli.fill(look)
+
+
+def test_quota(cli: Cli) -> None:
+    cli("put", "vm1", "a", "--text", "12345")
+    assert cli("quota", "vm1").stdout == (
+        "bytes               5 of 1073741824 (1 GiB)\n"
+        "documents           1 of 16384\n"
+        "reports per second  50\n"
+    )
+    changed = cli("quota", "vm1", "--bytes", "1KiB", "--documents", "2", "--json")
+    assert json.loads(changed.stdout) == {
+        "vif": "vm1",
+        "quota": {"bytes": 1024, "documents": 2, "reports_per_second": 50.0},
+        "used": {"bytes": 5, "documents": 1},
+    }
+    refused = cli("put", "vm1", "b", "-", stdin=bytes(1020))
+    assert (refused.exit_code, refused.stderr) == (
+        1,
+        "hvchannel: VIF vm1 uses 5 of 1024 bytes, 1020 more are too many "
+        "(`hvchannel quota vm1` shows and changes it)\n",
+    )
+    assert cli("get", "vm1", "b").exit_code == 1
+    assert "1 of 16384" in cli("quota", "vm1", "--default").stdout
+    for arguments, message in (
+        (["--bytes", "many"], "size 'many' is not valid"),
+        (["--documents", "16385"], "16385 documents is not valid (valid: 0 to 16384)"),
+    ):
+        wrong = cli("quota", "vm1", *arguments)
+        assert (wrong.exit_code, message in wrong.stderr) == (2, True)
+
+
 def test_wait(cli: Cli) -> None:
     cli("put", "vm1", "a", "--text", "x")
     late = cli("wait", "vm1", "a", "--timeout", "0.1")
@@ -203,7 +270,10 @@ def test_a_host_that_is_none_is_explained() -> None:
 
 
 def test_every_help_teaches_by_example() -> None:
-    for verb in ("put", "get", "delete", "wait", "history", "watch", "import", "status", "reports"):
+    for verb in (
+        *("put", "put-group", "quota", "get", "delete", "wait", "history", "watch", "import", "status"),
+        *("diagnose", "reports"),
+    ):
         shown = CliRunner().invoke(app, [verb, "--help"])
         assert shown.exit_code == 0
         assert f"Example: hvchannel {verb}" in shown.stdout and "--feed-credentials" in shown.stdout

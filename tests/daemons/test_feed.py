@@ -2,8 +2,10 @@
 """The promises of `Feed`, for every implementation of it."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -16,12 +18,16 @@ from hvchannel_daemons.feed import (
     Feed,
     FeedClaimedError,
     FeedError,
+    Member,
     Outcome,
     Owner,
+    Quota,
+    QuotaError,
     Report,
     Session,
     SessionState,
     SqliteFeed,
+    Usage,
     open_feed,
 )
 from hvchannel_daemons.feed.sqlite_tables import LATER_OF_SESSIONS
@@ -344,11 +350,105 @@ async def test_number_of_documents_is_checked(feed: Feed, monkeypatch: pytest.Mo
     monkeypatch.setattr(limits, "LIVE_DOCUMENTS", 2)
     await feed.put("vm1", "a", b"", "")
     await feed.put("vm1", "b", b"", "")
-    with pytest.raises(ValueError, match="VIF vm1 has 2 documents already"):
+    with pytest.raises(QuotaError, match="VIF vm1 has 2 documents already"):
         await feed.put("vm1", "c", b"", "")
     await feed.put("vm1", "b", b"again", "")
     await feed.delete("vm1", "a")
     await feed.put("vm1", "c", b"", "")
+
+
+async def test_a_group_is_put_as_one(feed: Feed) -> None:
+    await feed.put("vm1", "a", b"old", "")
+    await feed.put("vm1", "gone", b"", "")
+    position = await feed.position("vm1")
+    members = [Member("a", b"1", "x/y"), Member("b", b"2"), Member("gone", None), Member("never", None)]
+    assert await feed.put_group("vm1", members) == {"a": 2, "b": 1, "gone": 2}
+    documents = await feed.documents("vm1", after=position, limit=10)
+    assert [(d.key, d.revision, d.deleted) for d in documents] == [
+        ("a", 2, False),
+        ("b", 1, False),
+        ("gone", 2, True),
+    ]
+    assert {d.group for d in documents} == {documents[0].group} != {""}
+    assert [d.group_size for d in documents] == [3] * 3
+    assert (await feed.content(documents[0]), documents[0].content_type) == (b"1", "x/y")
+    await feed.put("vm1", "a", b"newer", "")
+    left = await feed.documents("vm1", after=position, limit=10)
+    assert [(d.key, d.group_size) for d in left] == [("b", 3), ("gone", 3), ("a", 0)]
+    assert await feed.put_group("vm1", [Member("alone", b"")]) == {"alone": 1}
+    alone = await feed.delivery("vm1", "alone")
+    assert alone is not None and alone.document.group == ""
+
+
+async def test_members_of_a_group_follow_each_other(opener: Opener) -> None:
+    """Whoever else puts meanwhile."""
+    feeds = [await opener() for _ in range(3)]
+    groups = [feeds[n % 2].put_group("vm1", [Member(f"{n}/{m}", b"x") for m in range(5)]) for n in range(4)]
+    singles = [feeds[2].put("vm1", f"single{n}", b"", "") for n in range(10)]
+    await asyncio.gather(*groups, *singles)
+    documents = await feeds[0].documents("vm1", after=0, limit=100)
+    assert len(documents) == 30
+    seen = [d.group for n, d in enumerate(documents) if n == 0 or d.group != documents[n - 1].group]
+    assert len([group for group in seen if group]) == 4
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ([], "a group of 0 documents"),
+        ([Member(f"k{n}", b"") for n in range(65)], r"a group of 65 documents \(valid: 1 to 64\)"),
+        ([Member("a", b""), Member("a", None)], "key 'a' is in the group twice"),
+        ([Member("a", b""), Member("a b", b"")], "key 'a b' is not valid"),
+        ([Member("a", bytes(6)), Member("b", bytes(6))], "a group of 12 bytes is too large"),
+    ],
+)
+async def test_groups_are_checked(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch, members: list[Member], message: str
+) -> None:
+    monkeypatch.setattr(limits, "GROUP_BYTES", 10)
+    with pytest.raises(ValueError, match=message):
+        await feed.put_group("vm1", members)
+    assert await feed.vifs() == []
+
+
+async def test_a_quota_is_kept_and_enforced(opener: Opener) -> None:
+    feed, other = await opener(), await opener()
+    assert await feed.quota("vm1") == Quota()
+    await feed.set_quota("vm1", Quota(bytes=100, documents=2, reports_per_second=5))
+    assert await other.quota("vm1") == Quota(100, 2, 5)
+    await other.put("vm1", "a", bytes(60), "")
+    with pytest.raises(QuotaError, match="VIF vm1 uses 60 of 100 bytes, 41 more are too many"):
+        await other.put("vm1", "b", bytes(41), "")
+    await other.put("vm1", "b", bytes(40), "")
+    with pytest.raises(QuotaError, match="has 2 documents already"):
+        await other.put("vm1", "c", b"", "")
+    with pytest.raises(QuotaError):
+        await other.put_group("vm1", [Member("b", b""), Member("a", bytes(101))])
+    assert await feed.usage("vm1") == Usage(100, 2)
+    assert [d.document.revision for d in await feed.deliveries("vm1")] == [1, 1]
+    await other.put_group("vm1", [Member("a", None), Member("c", bytes(60))])
+    await feed.set_quota("vm1", Quota(bytes=10))
+    await other.put("vm1", "c", bytes(50), "")  # no more than before
+    with pytest.raises(QuotaError):
+        await other.put("vm1", "c", bytes(51), "")
+    await other.delete("vm1", "c")
+    assert await feed.usage("vm1") == Usage(40, 1)
+    await feed.set_quota("vm1", None)
+    assert await other.quota("vm1") == Quota()
+    await other.put("vm2", "a", bytes(1000), "")
+
+
+@pytest.mark.parametrize(
+    ("quota", "message"),
+    [
+        (Quota(bytes=-1), "-1 bytes is not valid"),
+        (Quota(documents=16385), "16385 documents is not valid"),
+        (Quota(reports_per_second=0), "0 reports per second is not valid"),
+    ],
+)
+async def test_quotas_are_checked(feed: Feed, quota: Quota, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        await feed.set_quota("vm1", quota)
 
 
 async def test_sqlite_file_is_private_and_errors_name_it(tmp_path: Path) -> None:
@@ -377,3 +477,23 @@ async def test_an_sqlite_file_of_an_earlier_release_is_brought_up_to_date(tmp_pa
     assert (await after.sessions())["vm1"] == Session("vm1", SessionState.READY, "", 1, "", 1, "")
     assert await after.history("vm1", "a") == []
     await after.close()
+
+
+async def test_a_file_of_before_there_were_groups_and_quotas(tmp_path: Path) -> None:
+    feed = await SqliteFeed.open(tmp_path / "feed.db")
+    await feed.put("vm1", "a", bytes(7), "")
+    await feed.put("vm1", "a", bytes(5), "")
+    await feed.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "feed.db", isolation_level=None)) as c:
+        for statement in (
+            "DROP TABLE quotas",
+            "DROP TABLE usage",
+            *(f"ALTER TABLE {table} DROP COLUMN group_id" for table in ("documents", "history")),
+            *(f"ALTER TABLE {table} DROP COLUMN group_size" for table in ("documents", "history")),
+        ):
+            c.execute(statement)
+    feed = await SqliteFeed.open(tmp_path / "feed.db")
+    assert await feed.usage("vm1") == Usage(5, 1)
+    assert await feed.put_group("vm1", [Member("a", b"x"), Member("b", b"y")]) == {"a": 3, "b": 1}
+    assert [d.size for d in await feed.history("vm1", "a")] == [1, 5, 7]
+    await feed.close()

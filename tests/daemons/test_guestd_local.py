@@ -14,10 +14,16 @@ from pathlib import Path
 import pytest
 from hvchannel_daemons.guestd import daemon, listening
 from hvchannel_daemons.guestd.client import GuestClient, GuestClientError
+from hvchannel_daemons.guestd.files import Files
 from hvchannel_daemons.guestd.store import Binding, GuestStore
 from hvchannel_daemons.guestd.store_tables import Arrived
 
 GUESTD = [sys.executable, "-c", "from hvchannel_daemons.guestd.main import main; main()"]
+
+
+def arrived(key: str, revision: int, content: bytes | None) -> Arrived:
+    digest = hashlib.sha256(content).digest() if content is not None else b""
+    return Arrived(key, revision, "text/plain", digest, len(content or b""), content)
 
 
 class Guest:
@@ -27,11 +33,19 @@ class Guest:
         self.socket = directory / "guestd.sock"
         self.store: GuestStore
         self.binding: Binding
+        self.files: Files | None = None
 
     async def put(self, key: str, revision: int, content: bytes | None) -> None:
-        digest = hashlib.sha256(content).digest() if content is not None else b""
-        document = Arrived(key, revision, "text/plain", digest, len(content or b""), content)
-        await self.store.apply(self.binding, [document])
+        await self.store.apply(self.binding, [arrived(key, revision, content)])
+        await self.publish()
+
+    async def put_group(self, *documents: tuple[str, int, bytes | None]) -> None:
+        await self.store.apply_group(self.binding, [arrived(*document) for document in documents])
+        await self.publish()
+
+    async def publish(self) -> None:
+        if self.files is not None:
+            await self.files.publish()
 
     async def cli(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         command = [*GUESTD, arguments[0], "--socket", str(self.socket), *arguments[1:]]
@@ -47,7 +61,13 @@ async def guest(rig, short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncI
             super().__init__(directory)
             guest.store = self
 
+    class KnownFiles(Files):
+        def __init__(self, *arguments) -> None:
+            super().__init__(*arguments)
+            guest.files = self
+
     monkeypatch.setattr(daemon, "GuestStore", Known)
+    monkeypatch.setattr(daemon, "Files", KnownFiles)
     async with rig.guestd(short_dir, "127.0.0.1:0"):
         guest.binding = await guest.store.bind("vm1", "o")
         yield guest
@@ -59,12 +79,14 @@ class Watcher:
     def __init__(self, socket: Path, prefix: str = "", **options) -> None:
         self.client = GuestClient(socket)
         self.seen: list[tuple[str, str, int, bytes | None]] = []
+        self.more: list[tuple[str, bool]] = []
         self._thread = threading.Thread(target=self._run, args=(prefix, options), daemon=True)
         self._thread.start()
 
     def _run(self, prefix: str, options: dict) -> None:
         try:
             for change in self.client.watch(prefix, **options):
+                self.more.append((change.key, change.more))
                 self.seen.append((change.kind, change.key, change.revision, change.content))
         except (GuestClientError, ValueError):
             pass  # closed by the test
@@ -91,6 +113,32 @@ async def test_watch_gives_the_state_then_each_change(rig, guest: Guest) -> None
     await rig.eventually(
         lambda: watcher.saw(("put", "net/b", 1, b"b"), ("deleted", "net/a", 4, None)), "changes"
     )
+    watcher.close()
+
+
+async def test_a_group_is_told_as_one_moment(rig, guest: Guest) -> None:
+    await guest.put("a", 1, b"1")
+    await guest.put("gone", 1, b"")
+    watcher = Watcher(guest.socket)
+    await rig.eventually(lambda: watcher.saw(("synced", "", 0, None)), "the state")
+    await guest.put_group(("a", 2, b"2"), ("b", 2, b"2"), ("gone", 2, None))
+    await guest.put("c", 1, b"")
+    await rig.eventually(lambda: watcher.saw(("put", "c", 1, b"")), "all")
+    assert watcher.more[-4:] == [("a", True), ("b", True), ("gone", False), ("c", False)]
+    watcher.close()
+
+
+async def test_a_group_with_a_newer_member_is_told_with_it(rig, guest: Guest) -> None:
+    """Who was told of `b` of the group alone would see it beside the old `a`."""
+    await guest.put("a", 1, b"1")
+    watcher = Watcher(guest.socket)
+    await rig.eventually(lambda: watcher.saw(("synced", "", 0, None)), "the state")
+    assert guest.store is not None
+    await guest.store.apply_group(guest.binding, [arrived("a", 2, b"2"), arrived("b", 2, b"2")])
+    await guest.store.apply(guest.binding, [arrived("x", 1, b""), arrived("a", 3, b"3")])
+    await guest.publish()
+    await rig.eventually(lambda: watcher.saw(("put", "a", 3, b"3")), "all")
+    assert watcher.more[-3:] == [("b", True), ("x", True), ("a", False)]
     watcher.close()
 
 

@@ -212,7 +212,7 @@ async def test_an_absent_guest_is_named_and_found_when_it_comes(
 
 
 async def test_no_version_in_common_is_shown(rig, control, feed, port, short_dir: Path) -> None:
-    newer = Versions(2, 3)
+    newer = Versions(3, 4)
     async with (
         rig.guestd(short_dir / "vm1", f"127.0.0.11:{port}", versions=newer),
         rig.hostd(short_dir, port),
@@ -222,7 +222,7 @@ async def test_no_version_in_common_is_shown(rig, control, feed, port, short_dir
         session = (await feed.sessions())["vm1"]
     assert session.code is Reason.VERSION_MISMATCH
     assert session.reason == (
-        "guest: VERSION_MISMATCH: no protocol version in common: hypervisor speaks 1, guest speaks 2 to 3"
+        "guest: VERSION_MISMATCH: no protocol version in common: hypervisor speaks 1 to 2, guest speaks 3 to 4"
     )
 
 

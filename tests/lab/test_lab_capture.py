@@ -61,6 +61,7 @@ def test_daemons_frames_have_their_checksums(make_network: MakeNetwork) -> None:
     """hostd0 leaves nothing to hardware: a datagram shows at hostd0s with a right UDP checksum (RFC 768)."""
     topology = make_network(vms=1)
     namespace = topology.hypervisor.namespace
+    until_it_carries(namespace, "hostd0")
     with inside(namespace):
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)

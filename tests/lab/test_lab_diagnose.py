@@ -68,6 +68,7 @@ class Patient:
             open_feed=lambda: open_feed(topology.feed_at, create=False),
             feed_at=topology.feed_at,
             host="host",
+            hostd_socket=topology.folder("host") / "hostd.sock",
             sockets=(topology.control_socket("host"),),
             guest_socket=topology.control_socket("vm1"),
         )
@@ -137,10 +138,17 @@ async def feed_away(lab: Patient) -> AsyncIterator[None]:
         yield
 
 
-@breaks("hostd", "which holds the VIF, does not run", "start it: hostd --control")
+@breaks("hostd", "does not run: nobody answers", "start it: hostd --control")
 async def hostd_dead(lab: Patient) -> AsyncIterator[None]:
     async with lab.dead("host/hostd"):
         yield
+
+
+@breaks("hostd", "runs and hangs: no answer", "pkill -KILL hostd")
+async def hostd_frozen(lab: Patient) -> AsyncIterator[None]:
+    frozen = lab.handle.kill("host/hostd", signal.SIGSTOP)
+    yield
+    os.kill(frozen.pid, signal.SIGCONT)
 
 
 @breaks("hostd", "attached here too, but hypervisor other serves it", "detach it there")

@@ -20,6 +20,7 @@ from hvchannel_lab.packet_socket import PacketSocket
 from hvchannel_lab.parts import Hop
 from hvchannel_lab.targets import FeedEngine
 from hvchannel_lab.topology import TopologyError, lab_of_namespace
+from hvchannel_telemetry.client import ProcessClient
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Raw
@@ -159,6 +160,19 @@ def test_verbs_that_speak_to_a_controller_say_which(lab: Handle) -> None:
     assert (unsaid.returncode, "give --host (valid: hv1, hv2)" in unsaid.stderr) == (2, True)
     control = lab.topology.control_socket("hv2")
     assert f"export HVCHANNEL_CONTROL={control}\n" in hvchannel(lab, "shell-env", "--host", "hv2").stdout
+
+
+def test_a_port_whose_vm_is_elsewhere_is_no_trouble(lab: Handle) -> None:
+    hv1, vnic = lab.topology.host("hv1").namespace, lab.topology.vm("vm1").vnic
+    with ProcessClient(lab.topology.p4runtime_socket("hv1")) as switch:
+        assert switch.health()["ports"] == ""
+        lab.run_in("hv1", ["ip", "link", "set", vnic, "down"], check=True)
+        try:
+            lab.until(lambda: switch.health()["ports"] or None, f"{vnic} in {hv1} is down")
+            assert switch.health()["ports"] == f"down: 2 ({vnic})"
+        finally:
+            lab.run_in("hv1", ["ip", "link", "set", vnic, "up"], check=True)
+        lab.until(lambda: not switch.health()["ports"] or None, f"{vnic} in {hv1} is up again")
 
 
 def test_one_hypervisors_daemon_killed_leaves_the_other_alone(lab: Handle) -> None:

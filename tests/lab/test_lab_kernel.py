@@ -75,8 +75,8 @@ async def test_documents_get_through_while_a_switch_has_no_process_and_its_succe
             # Counted by the kernel all the time: the entries are those of before.
             assert await asyncio.to_thread(lambda who=who: handle.verdicts(who)["forwarded"]) > forwarded
             log = child.program.log.read_text()
-            assert "took over the tables of the running program" in log
-            assert log.count("pipeline committed") == 1
+            assert "tables_taken_over" in log
+            assert log.count("pipeline_committed") == 1
         assert len(left_of(topology)) == 3 * len(topology.whos), (
             "what is looked for below is there while it is up"
         )

@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hvchannel_softswitch.xdp.features import Features
 from hvchannel_softswitch.xdp.interfaces import Interface, Interfaces
 from hvchannel_softswitch.xdp.offload import Offload
-from hvchannel_softswitch.xdp.peers import find_peer, plain_socket
+from hvchannel_softswitch.xdp.peers import KnownNamespaces, find_peer, plain_socket
 from structlog.testing import capture_logs
 
 from .wires import Wires, active_features, inside, ip, wires
@@ -75,7 +77,7 @@ def test_everything_is_set_and_restored(world: Wires, interfaces: Interfaces) ->
     with capture_logs() as logs:
         offload.apply(1, the(interfaces, "p1"), generic=False)
         offload.apply(1, the(interfaces, "p1"), generic=False)
-    assert [entry["event"] for entry in logs] == ["offload set"]
+    assert [entry["event"] for entry in logs] == ["offload_set"]
     assert logs[0]["interface"] == "eth0"
     assert logs[0]["namespace"] == f"/run/netns/{host.namespace}"
     assert logs[0]["on"] == "GRO"
@@ -93,7 +95,7 @@ def test_everything_is_set_and_restored(world: Wires, interfaces: Interfaces) ->
     with capture_logs() as logs:
         offload.restore(1)
         offload.restore(1)
-    assert [entry["event"] for entry in logs] == ["offload restored"]
+    assert [entry["event"] for entry in logs] == ["offload_restored"]
     assert (active_features("p1"), host.features()) == (own, peer)
 
 
@@ -176,6 +178,79 @@ def test_a_damaged_file_is_told_and_no_obstacle(world: Wires, interfaces: Interf
         Offload(interfaces, tmp_path / "offload.json").restore_all()
     assert logs[0]["log_level"] == "warning"
     assert "forgotten" in logs[0]["event"]
+
+
+def test_each_port_is_one_line_more(world: Wires, interfaces: Interfaces, tmp_path: Path) -> None:
+    hosts, file = [world.host(f"p{n}") for n in range(1, 5)], tmp_path / "offload.json"
+    before = [host.features() for host in hosts]
+    offload = Offload(interfaces, file)
+    written = []
+    for port in range(1, 5):
+        offload.apply(port, the(interfaces, f"p{port}"), generic=False)
+        written.append(file.stat().st_size)
+    assert max(b - a for a, b in pairwise(written)) <= written[0]
+    for _ in range(100):  # and what is superseded does not grow for ever
+        offload.restore(2)
+        offload.apply(2, the(interfaces, "p2"), generic=False)
+    assert file.stat().st_size < 100 * written[0]
+    Offload(interfaces, file).restore_all()
+    assert [host.features() for host in hosts] == before
+    assert not file.exists()
+
+
+def test_a_line_that_was_not_finished_was_of_no_change(
+    world: Wires, interfaces: Interfaces, tmp_path: Path
+) -> None:
+    host, file = world.host("p1"), tmp_path / "offload.json"
+    before = host.features()
+    Offload(interfaces, file).apply(1, the(interfaces, "p1"), generic=False)
+    with file.open("a") as kept:
+        kept.write('{"2": {"interf')
+    other = world.host("p2")
+    Offload(interfaces, file).apply(2, the(interfaces, "p2"), generic=False)
+    Offload(interfaces, file).restore_all()
+    assert host.features() == before == other.features()
+
+
+def test_what_an_earlier_version_kept_is_restored(
+    world: Wires, interfaces: Interfaces, tmp_path: Path
+) -> None:
+    host, file = world.host("p1"), tmp_path / "offload.json"
+    before = host.features()
+    Offload(interfaces, file).apply(1, the(interfaces, "p1"), generic=False)
+    merged = {
+        port: record for line in file.read_text().splitlines() for port, record in json.loads(line).items()
+    }
+    file.write_text(json.dumps(merged, indent=1))
+    Offload(interfaces, file).restore_all()
+    assert host.features() == before
+
+
+def test_namespaces_that_are_known_are_not_asked_again(
+    world: Wires, interfaces: Interfaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.host("p1")
+    asked = []
+    ask = interfaces.namespace_id
+
+    def counted(descriptor: int) -> int | None:
+        asked.append(descriptor)
+        return ask(descriptor)
+
+    monkeypatch.setattr(interfaces, "namespace_id", counted)
+    known: KnownNamespaces = {}
+    for _ in range(10):
+        peer = find_peer(interfaces, the(interfaces, "p1"), known)
+        assert peer is not None
+        assert peer.socket is not None
+        peer.socket.close()
+        asked.append(-1)
+    assert len(asked) - asked.index(-1) - 1 == 2 * 9
+    known[next(iter(known))] = Path("/run/netns/gone")  # the name is another's now
+    peer = find_peer(interfaces, the(interfaces, "p1"), known)
+    assert peer is not None
+    assert peer.socket is not None
+    peer.socket.close()
 
 
 def test_an_interface_that_went_away_needs_no_restoring(world: Wires, interfaces: Interfaces) -> None:

@@ -200,7 +200,7 @@ def test_what_is_stale_is_dropped_and_told(place: Place) -> None:
     place.hosts[0].plug()
     with capture_logs() as logs:
         ports = place.ports()
-    (told,) = (entry for entry in logs if entry["event"] == "dropped a stale link")
+    (told,) = (entry for entry in logs if entry["event"] == "stale_link_dropped")
     assert (told["port"], told["reason"]) == (1, "its interface is gone")
     assert ports.adopted is not None
     ports.run(ports.adopted.program, ports.adopted.maps)
@@ -273,7 +273,7 @@ def test_links_without_their_maps_or_program_are_of_no_use(place: Place) -> None
         pin.unlink()
     with capture_logs() as logs:
         ports = place.ports()
-    assert any(entry["event"] == "dropped links whose program is not pinned" for entry in logs)
+    assert any(entry["event"] == "links_dropped" for entry in logs)
     assert ports.adopted is None
     assert not has_program("p1")
     ports.stop()

@@ -48,7 +48,7 @@ def test_a_program_that_cannot_be_traced_runs_untraced(switch: XdpSwitch) -> Non
         switch.commit(switch.load(PROGRAM))
     assert switch.engine is not None
     assert [(entry["event"], entry["reason"]) for entry in logs if "reason" in entry] == [
-        ("this program's packets are not traced", WHY)
+        ("program_not_traced", WHY)
     ]
 
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'hvchannel_daemons/channel/channel.proto\x12\x14hvchannel.channel.v1\"\x81\x03\n\x0bHostMessage\x12,\n\x05hello\x18\x01 \x01(\x0b\x32\x1b.hvchannel.channel.v1.HelloH\x00\x12\x34\n\x05\x62\x65gin\x18\x02 \x01(\x0b\x32#.hvchannel.channel.v1.DocumentBeginH\x00\x12\x34\n\x05piece\x18\x03 \x01(\x0b\x32#.hvchannel.channel.v1.DocumentPieceH\x00\x12.\n\x06synced\x18\x04 \x01(\x0b\x32\x1c.hvchannel.channel.v1.SyncedH\x00\x12\x35\n\nreport_ack\x18\x05 \x01(\x0b\x32\x1f.hvchannel.channel.v1.ReportAckH\x00\x12\x34\n\theartbeat\x18\x06 \x01(\x0b\x32\x1f.hvchannel.channel.v1.HeartbeatH\x00\x12\x30\n\x07\x63losing\x18\x07 \x01(\x0b\x32\x1d.hvchannel.channel.v1.ClosingH\x00\x42\t\n\x07message\"\xcd\x02\n\x0cGuestMessage\x12\x30\n\x07welcome\x18\x01 \x01(\x0b\x32\x1d.hvchannel.channel.v1.WelcomeH\x00\x12\x34\n\tinventory\x18\x02 \x01(\x0b\x32\x1f.hvchannel.channel.v1.InventoryH\x00\x12\x32\n\x04\x61\x63ks\x18\x03 \x01(\x0b\x32\".hvchannel.channel.v1.DocumentAcksH\x00\x12.\n\x06report\x18\x04 \x01(\x0b\x32\x1c.hvchannel.channel.v1.ReportH\x00\x12\x34\n\theartbeat\x18\x05 \x01(\x0b\x32\x1f.hvchannel.channel.v1.HeartbeatH\x00\x12\x30\n\x07\x63losing\x18\x06 \x01(\x0b\x32\x1d.hvchannel.channel.v1.ClosingH\x00\x42\t\n\x07message\"v\n\x05Hello\x12\x13\n\x0bmin_version\x18\x01 \x01(\r\x12\x13\n\x0bmax_version\x18\x02 \x01(\r\x12\x0e\n\x06vif_id\x18\x03 \x01(\t\x12\x0e\n\x06origin\x18\x04 \x01(\t\x12\x14\n\x0cheartbeat_ms\x18\x05 \x01(\r\x12\r\n\x05\x61gent\x18\x06 \x01(\t\")\n\x07Welcome\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\r\n\x05\x61gent\x18\x02 \x01(\t\"y\n\tInventory\x12\x36\n\x07\x65ntries\x18\x01 \x03(\x0b\x32%.hvchannel.channel.v1.Inventory.Entry\x12\x0c\n\x04last\x18\x02 \x01(\x08\x1a&\n\x05\x45ntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\"\x81\x01\n\rDocumentBegin\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\x12\x0c\n\x04size\x18\x05 \x01(\x04\x12\x0f\n\x07\x64\x65leted\x18\x06 \x01(\x08\x12\x0c\n\x04\x64\x61ta\x18\x07 \x01(\x0c\"-\n\rDocumentPiece\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"?\n\x0c\x44ocumentAcks\x12/\n\x04\x61\x63ks\x18\x01 \x03(\x0b\x32!.hvchannel.channel.v1.DocumentAck\"\xf2\x01\n\x0b\x44ocumentAck\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12:\n\x07outcome\x18\x03 \x01(\x0e\x32).hvchannel.channel.v1.DocumentAck.Outcome\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x15\n\rheld_revision\x18\x05 \x01(\x04\"b\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\n\n\x06STORED\x10\x01\x12\r\n\tDUPLICATE\x10\x02\x12\t\n\x05STALE\x10\x03\x12\x0c\n\x08REJECTED\x10\x04\x12\n\n\x06\x46\x41ILED\x10\x05\"\x08\n\x06Synced\"\x99\x01\n\x06Report\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\n\n\x02id\x18\x02 \x01(\x0c\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x12\x14\n\x0ctime_unix_ns\x18\x06 \x01(\x04\x12\x11\n\tabout_key\x18\x07 \x01(\t\x12\x16\n\x0e\x61\x62out_revision\x18\x08 \x01(\x04\"\x1d\n\tReportAck\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x0b\n\tHeartbeat\"\x80\x02\n\x07\x43losing\x12\x34\n\x06reason\x18\x01 \x01(\x0e\x32$.hvchannel.channel.v1.Closing.Reason\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xad\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n\x10VERSION_MISMATCH\x10\x01\x12\x12\n\x0ePROTOCOL_ERROR\x10\x02\x12\x12\n\x0eLIMIT_EXCEEDED\x10\x03\x12\x0e\n\nSUPERSEDED\x10\x04\x12\x11\n\rSHUTTING_DOWN\x10\x05\x12\n\n\x06SILENT\x10\x06\x12\x10\n\x0cSTORE_FAILED\x10\x07\x12\x0c\n\x08\x44\x45TACHED\x10\x08\x32_\n\x07\x43hannel\x12T\n\x07Session\x12!.hvchannel.channel.v1.HostMessage\x1a\".hvchannel.channel.v1.GuestMessage(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'hvchannel_daemons/channel/channel.proto\x12\x14hvchannel.channel.v1\"\xef\x03\n\x0bHostMessage\x12,\n\x05hello\x18\x01 \x01(\x0b\x32\x1b.hvchannel.channel.v1.HelloH\x00\x12\x34\n\x05\x62\x65gin\x18\x02 \x01(\x0b\x32#.hvchannel.channel.v1.DocumentBeginH\x00\x12\x34\n\x05piece\x18\x03 \x01(\x0b\x32#.hvchannel.channel.v1.DocumentPieceH\x00\x12.\n\x06synced\x18\x04 \x01(\x0b\x32\x1c.hvchannel.channel.v1.SyncedH\x00\x12\x35\n\nreport_ack\x18\x05 \x01(\x0b\x32\x1f.hvchannel.channel.v1.ReportAckH\x00\x12\x34\n\theartbeat\x18\x06 \x01(\x0b\x32\x1f.hvchannel.channel.v1.HeartbeatH\x00\x12\x30\n\x07\x63losing\x18\x07 \x01(\x0b\x32\x1d.hvchannel.channel.v1.ClosingH\x00\x12\x37\n\x0bgroup_begin\x18\x08 \x01(\x0b\x32 .hvchannel.channel.v1.GroupBeginH\x00\x12\x33\n\tgroup_end\x18\t \x01(\x0b\x32\x1e.hvchannel.channel.v1.GroupEndH\x00\x42\t\n\x07message\"\xcd\x02\n\x0cGuestMessage\x12\x30\n\x07welcome\x18\x01 \x01(\x0b\x32\x1d.hvchannel.channel.v1.WelcomeH\x00\x12\x34\n\tinventory\x18\x02 \x01(\x0b\x32\x1f.hvchannel.channel.v1.InventoryH\x00\x12\x32\n\x04\x61\x63ks\x18\x03 \x01(\x0b\x32\".hvchannel.channel.v1.DocumentAcksH\x00\x12.\n\x06report\x18\x04 \x01(\x0b\x32\x1c.hvchannel.channel.v1.ReportH\x00\x12\x34\n\theartbeat\x18\x05 \x01(\x0b\x32\x1f.hvchannel.channel.v1.HeartbeatH\x00\x12\x30\n\x07\x63losing\x18\x06 \x01(\x0b\x32\x1d.hvchannel.channel.v1.ClosingH\x00\x42\t\n\x07message\"v\n\x05Hello\x12\x13\n\x0bmin_version\x18\x01 \x01(\r\x12\x13\n\x0bmax_version\x18\x02 \x01(\r\x12\x0e\n\x06vif_id\x18\x03 \x01(\t\x12\x0e\n\x06origin\x18\x04 \x01(\t\x12\x14\n\x0cheartbeat_ms\x18\x05 \x01(\r\x12\r\n\x05\x61gent\x18\x06 \x01(\t\")\n\x07Welcome\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\r\n\x05\x61gent\x18\x02 \x01(\t\"y\n\tInventory\x12\x36\n\x07\x65ntries\x18\x01 \x03(\x0b\x32%.hvchannel.channel.v1.Inventory.Entry\x12\x0c\n\x04last\x18\x02 \x01(\x08\x1a&\n\x05\x45ntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\"\x81\x01\n\rDocumentBegin\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\x12\x0c\n\x04size\x18\x05 \x01(\x04\x12\x0f\n\x07\x64\x65leted\x18\x06 \x01(\x08\x12\x0c\n\x04\x64\x61ta\x18\x07 \x01(\x0c\"-\n\rDocumentPiece\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"+\n\nGroupBegin\x12\x0f\n\x07members\x18\x01 \x01(\r\x12\x0c\n\x04size\x18\x02 \x01(\x04\"\x1d\n\x08GroupEnd\x12\x11\n\tabandoned\x18\x01 \x01(\x08\"?\n\x0c\x44ocumentAcks\x12/\n\x04\x61\x63ks\x18\x01 \x03(\x0b\x32!.hvchannel.channel.v1.DocumentAck\"\xf2\x01\n\x0b\x44ocumentAck\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12:\n\x07outcome\x18\x03 \x01(\x0e\x32).hvchannel.channel.v1.DocumentAck.Outcome\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x15\n\rheld_revision\x18\x05 \x01(\x04\"b\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\n\n\x06STORED\x10\x01\x12\r\n\tDUPLICATE\x10\x02\x12\t\n\x05STALE\x10\x03\x12\x0c\n\x08REJECTED\x10\x04\x12\n\n\x06\x46\x41ILED\x10\x05\"\x08\n\x06Synced\"\x99\x01\n\x06Report\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\n\n\x02id\x18\x02 \x01(\x0c\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x12\x14\n\x0ctime_unix_ns\x18\x06 \x01(\x04\x12\x11\n\tabout_key\x18\x07 \x01(\t\x12\x16\n\x0e\x61\x62out_revision\x18\x08 \x01(\x04\"\x1d\n\tReportAck\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x0b\n\tHeartbeat\"\x80\x02\n\x07\x43losing\x12\x34\n\x06reason\x18\x01 \x01(\x0e\x32$.hvchannel.channel.v1.Closing.Reason\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xad\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n\x10VERSION_MISMATCH\x10\x01\x12\x12\n\x0ePROTOCOL_ERROR\x10\x02\x12\x12\n\x0eLIMIT_EXCEEDED\x10\x03\x12\x0e\n\nSUPERSEDED\x10\x04\x12\x11\n\rSHUTTING_DOWN\x10\x05\x12\n\n\x06SILENT\x10\x06\x12\x10\n\x0cSTORE_FAILED\x10\x07\x12\x0c\n\x08\x44\x45TACHED\x10\x08\x32_\n\x07\x43hannel\x12T\n\x07Session\x12!.hvchannel.channel.v1.HostMessage\x1a\".hvchannel.channel.v1.GuestMessage(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,39 +32,43 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hvchannel_daemons.channel.c
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HOSTMESSAGE']._serialized_start=66
-  _globals['_HOSTMESSAGE']._serialized_end=451
-  _globals['_GUESTMESSAGE']._serialized_start=454
-  _globals['_GUESTMESSAGE']._serialized_end=787
-  _globals['_HELLO']._serialized_start=789
-  _globals['_HELLO']._serialized_end=907
-  _globals['_WELCOME']._serialized_start=909
-  _globals['_WELCOME']._serialized_end=950
-  _globals['_INVENTORY']._serialized_start=952
-  _globals['_INVENTORY']._serialized_end=1073
-  _globals['_INVENTORY_ENTRY']._serialized_start=1035
-  _globals['_INVENTORY_ENTRY']._serialized_end=1073
-  _globals['_DOCUMENTBEGIN']._serialized_start=1076
-  _globals['_DOCUMENTBEGIN']._serialized_end=1205
-  _globals['_DOCUMENTPIECE']._serialized_start=1207
-  _globals['_DOCUMENTPIECE']._serialized_end=1252
-  _globals['_DOCUMENTACKS']._serialized_start=1254
-  _globals['_DOCUMENTACKS']._serialized_end=1317
-  _globals['_DOCUMENTACK']._serialized_start=1320
-  _globals['_DOCUMENTACK']._serialized_end=1562
-  _globals['_DOCUMENTACK_OUTCOME']._serialized_start=1464
-  _globals['_DOCUMENTACK_OUTCOME']._serialized_end=1562
-  _globals['_SYNCED']._serialized_start=1564
-  _globals['_SYNCED']._serialized_end=1572
-  _globals['_REPORT']._serialized_start=1575
-  _globals['_REPORT']._serialized_end=1728
-  _globals['_REPORTACK']._serialized_start=1730
-  _globals['_REPORTACK']._serialized_end=1759
-  _globals['_HEARTBEAT']._serialized_start=1761
-  _globals['_HEARTBEAT']._serialized_end=1772
-  _globals['_CLOSING']._serialized_start=1775
-  _globals['_CLOSING']._serialized_end=2031
-  _globals['_CLOSING_REASON']._serialized_start=1858
-  _globals['_CLOSING_REASON']._serialized_end=2031
-  _globals['_CHANNEL']._serialized_start=2033
-  _globals['_CHANNEL']._serialized_end=2128
+  _globals['_HOSTMESSAGE']._serialized_end=561
+  _globals['_GUESTMESSAGE']._serialized_start=564
+  _globals['_GUESTMESSAGE']._serialized_end=897
+  _globals['_HELLO']._serialized_start=899
+  _globals['_HELLO']._serialized_end=1017
+  _globals['_WELCOME']._serialized_start=1019
+  _globals['_WELCOME']._serialized_end=1060
+  _globals['_INVENTORY']._serialized_start=1062
+  _globals['_INVENTORY']._serialized_end=1183
+  _globals['_INVENTORY_ENTRY']._serialized_start=1145
+  _globals['_INVENTORY_ENTRY']._serialized_end=1183
+  _globals['_DOCUMENTBEGIN']._serialized_start=1186
+  _globals['_DOCUMENTBEGIN']._serialized_end=1315
+  _globals['_DOCUMENTPIECE']._serialized_start=1317
+  _globals['_DOCUMENTPIECE']._serialized_end=1362
+  _globals['_GROUPBEGIN']._serialized_start=1364
+  _globals['_GROUPBEGIN']._serialized_end=1407
+  _globals['_GROUPEND']._serialized_start=1409
+  _globals['_GROUPEND']._serialized_end=1438
+  _globals['_DOCUMENTACKS']._serialized_start=1440
+  _globals['_DOCUMENTACKS']._serialized_end=1503
+  _globals['_DOCUMENTACK']._serialized_start=1506
+  _globals['_DOCUMENTACK']._serialized_end=1748
+  _globals['_DOCUMENTACK_OUTCOME']._serialized_start=1650
+  _globals['_DOCUMENTACK_OUTCOME']._serialized_end=1748
+  _globals['_SYNCED']._serialized_start=1750
+  _globals['_SYNCED']._serialized_end=1758
+  _globals['_REPORT']._serialized_start=1761
+  _globals['_REPORT']._serialized_end=1914
+  _globals['_REPORTACK']._serialized_start=1916
+  _globals['_REPORTACK']._serialized_end=1945
+  _globals['_HEARTBEAT']._serialized_start=1947
+  _globals['_HEARTBEAT']._serialized_end=1958
+  _globals['_CLOSING']._serialized_start=1961
+  _globals['_CLOSING']._serialized_end=2217
+  _globals['_CLOSING_REASON']._serialized_start=2044
+  _globals['_CLOSING_REASON']._serialized_end=2217
+  _globals['_CHANNEL']._serialized_start=2219
+  _globals['_CHANNEL']._serialized_end=2314
 # @@protoc_insertion_point(module_scope)

@@ -20,6 +20,10 @@ connection carries one `Session`, a bidirectional stream. A guest never dials.
       Heartbeat <--------------------------> Heartbeat both ways, each on its own timer
       Closing <----------------------------> Closing   the last message of whoever ends the session, with the reason
 
+Versions (Hello and Welcome agree on one; a session uses nothing of a later one)
+ 1  documents, reports, heartbeats.
+ 2  groups: GroupBegin, the members as documents, GroupEnd. To a guest of version 1 the members go one by one.
+
 Guarantees
  G1 Durable before acknowledged. A DocumentAck STORED or DUPLICATE says that the document is on the guest's stable
     storage; a ReportAck says so of the hypervisor's. What was acknowledged survives the loss of either process.
@@ -32,10 +36,13 @@ Guarantees
  G5 The newest revision arrives. Revisions in between may be skipped when a newer one replaces them.
  G6 Reports arrive in the order of their sequence, each with one effect: the receiver drops a repeated `id`.
  G7 Documents of one key are sent in the order of their revisions; keys are independent of each other.
+ G8 A group is all or nothing. (Version 2.) Its members become durable in one commit, and visible to local programs
+    together; when one of them is rejected or fails, all are. Of each key the greatest revision still wins: a member
+    whose key is held in a newer revision is answered STALE, and the others are stored.
 
 Limits (a peer that exceeds one is answered REJECTED, or closed with LIMIT_EXCEEDED when the stream itself is at fault)
  document <= 64 MiB; piece <= 256 KiB; key 1 to 256 bytes of [A-Za-z0-9._/-]; content type <= 128 bytes of printable
- ASCII; live documents per VIF <= 16384; report <= 1 MiB; report type 1 to 128 bytes of [A-Za-z0-9._/-];
+ ASCII; live documents per VIF <= 16384; group <= 256 members and 64 MiB; report <= 1 MiB; report type 1 to 128 bytes of [A-Za-z0-9._/-];
  any message < 2 MiB. Back-pressure is HTTP/2's flow control: a receiver that does not read stops the sender.
 """
 
@@ -66,6 +73,8 @@ class HostMessage(_message.Message):
     REPORT_ACK_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     CLOSING_FIELD_NUMBER: _builtins.int
+    GROUP_BEGIN_FIELD_NUMBER: _builtins.int
+    GROUP_END_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
         """first, once"""
@@ -82,6 +91,14 @@ class HostMessage(_message.Message):
     def heartbeat(self) -> Global___Heartbeat: ...
     @_builtins.property
     def closing(self) -> Global___Closing: ...
+    @_builtins.property
+    def group_begin(self) -> Global___GroupBegin:
+        """version 2"""
+
+    @_builtins.property
+    def group_end(self) -> Global___GroupEnd:
+        """version 2"""
+
     def __init__(
         self,
         *,
@@ -92,12 +109,14 @@ class HostMessage(_message.Message):
         report_ack: Global___ReportAck | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         closing: Global___Closing | None = ...,
+        group_begin: Global___GroupBegin | None = ...,
+        group_end: Global___GroupEnd | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "closing", b"closing", "heartbeat", b"heartbeat", "hello", b"hello", "message", b"message", "piece", b"piece", "report_ack", b"report_ack", "synced", b"synced"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "closing", b"closing", "group_begin", b"group_begin", "group_end", b"group_end", "heartbeat", b"heartbeat", "hello", b"hello", "message", b"message", "piece", b"piece", "report_ack", b"report_ack", "synced", b"synced"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "closing", b"closing", "heartbeat", b"heartbeat", "hello", b"hello", "message", b"message", "piece", b"piece", "report_ack", b"report_ack", "synced", b"synced"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "closing", b"closing", "group_begin", b"group_begin", "group_end", b"group_end", "heartbeat", b"heartbeat", "hello", b"hello", "message", b"message", "piece", b"piece", "report_ack", b"report_ack", "synced", b"synced"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "begin", "piece", "synced", "report_ack", "heartbeat", "closing"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "begin", "piece", "synced", "report_ack", "heartbeat", "closing", "group_begin", "group_end"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -335,6 +354,54 @@ class DocumentPiece(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DocumentPiece: _TypeAlias = DocumentPiece  # noqa: Y015
+
+@_typing.final
+class GroupBegin(_message.Message):
+    """Version 2. The documents that follow, up to GroupEnd, are one group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    members: _builtins.int
+    """how many documents follow; 1 to 256"""
+    size: _builtins.int
+    """of all their contents, bytes"""
+    def __init__(
+        self,
+        *,
+        members: _builtins.int = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupBegin: _TypeAlias = GroupBegin  # noqa: Y015
+
+@_typing.final
+class GroupEnd(_message.Message):
+    """Version 2. The last member of the open group has come: store them all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ABANDONED_FIELD_NUMBER: _builtins.int
+    abandoned: _builtins.bool
+    """Or forget them, and a member that is half sent: one was replaced while it was being sent. No acks."""
+    def __init__(
+        self,
+        *,
+        abandoned: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned", b"abandoned"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupEnd: _TypeAlias = GroupEnd  # noqa: Y015
 
 @_typing.final
 class DocumentAcks(_message.Message):

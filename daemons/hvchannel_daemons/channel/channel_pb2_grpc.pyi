@@ -20,6 +20,10 @@ connection carries one `Session`, a bidirectional stream. A guest never dials.
       Heartbeat <--------------------------> Heartbeat both ways, each on its own timer
       Closing <----------------------------> Closing   the last message of whoever ends the session, with the reason
 
+Versions (Hello and Welcome agree on one; a session uses nothing of a later one)
+ 1  documents, reports, heartbeats.
+ 2  groups: GroupBegin, the members as documents, GroupEnd. To a guest of version 1 the members go one by one.
+
 Guarantees
  G1 Durable before acknowledged. A DocumentAck STORED or DUPLICATE says that the document is on the guest's stable
     storage; a ReportAck says so of the hypervisor's. What was acknowledged survives the loss of either process.
@@ -32,10 +36,13 @@ Guarantees
  G5 The newest revision arrives. Revisions in between may be skipped when a newer one replaces them.
  G6 Reports arrive in the order of their sequence, each with one effect: the receiver drops a repeated `id`.
  G7 Documents of one key are sent in the order of their revisions; keys are independent of each other.
+ G8 A group is all or nothing. (Version 2.) Its members become durable in one commit, and visible to local programs
+    together; when one of them is rejected or fails, all are. Of each key the greatest revision still wins: a member
+    whose key is held in a newer revision is answered STALE, and the others are stored.
 
 Limits (a peer that exceeds one is answered REJECTED, or closed with LIMIT_EXCEEDED when the stream itself is at fault)
  document <= 64 MiB; piece <= 256 KiB; key 1 to 256 bytes of [A-Za-z0-9._/-]; content type <= 128 bytes of printable
- ASCII; live documents per VIF <= 16384; report <= 1 MiB; report type 1 to 128 bytes of [A-Za-z0-9._/-];
+ ASCII; live documents per VIF <= 16384; group <= 256 members and 64 MiB; report <= 1 MiB; report type 1 to 128 bytes of [A-Za-z0-9._/-];
  any message < 2 MiB. Back-pressure is HTTP/2's flow control: a receiver that does not read stops the sender.
 """
 

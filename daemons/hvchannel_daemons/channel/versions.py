@@ -16,7 +16,8 @@ class Versions:
         return str(self.least) if self.least == self.greatest else f"{self.least} to {self.greatest}"
 
 
-SPOKEN = Versions(1, 1)
+SPOKEN = Versions(1, 2)
+GROUPS = 2  # the first version with atomic groups
 AGENT = f"hvchannel {metadata.version('hvchannel')}"
 
 

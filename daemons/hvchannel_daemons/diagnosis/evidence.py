@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from hvchannel_control.api import control_pb2 as pb
+from hvchannel_telemetry.client import ProcessClient, ProcessError
 
 from hvchannel_daemons.feed import Feed, FeedError, Owner, Session
 from hvchannel_daemons.status.controller import Controller, ControllerAwayError, NotAttachedError
 from hvchannel_daemons.status.overview import Open
 
 _FEED_SECONDS: Final = 10.0
+_HOSTD_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,14 @@ class FromFeed:
     contenders: tuple[str, ...] = ()  # other hypervisors where the VIF is attached
     documents: int = 0
     pending: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FromHostd:
+    """Of hostd itself."""
+
+    error: str = ""  # why it does not answer
+    unwell: dict[str, str] = field(default_factory=dict)  # parts that do not serve, and why
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +71,13 @@ class FromGuest:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that was found. `controller`, `guest` None: nobody to ask was named."""
+    """All that was found. `hostd`, `controller`, `guest` None: nobody to ask was named."""
 
     vif: str
     host: str  # this hypervisor
     feed_at: str
     feed: FromFeed
+    hostd: FromHostd | None
     socket: Path | None  # of that controller
     controller: FromController | None
     guest: FromGuest | None
@@ -79,23 +90,35 @@ class Where:
     open_feed: Open
     feed_at: str
     host: str
+    hostd_socket: Path | None
     sockets: tuple[Path, ...]  # of the controllers, of which one has the VIF
     guest_socket: Path | None
 
 
 async def gather(where: Where, vif: str) -> Evidence:
     """Takes some seconds where nothing answers. Raises ValueError for a feed that is named wrong."""
-    feed = await _feed(where, vif)
+    feed, hostd = await asyncio.gather(_feed(where, vif), _hostd(where.hostd_socket))
     socket = await _attached_at(where.sockets, vif)
     controller, guest = await _switches(where, socket, vif, _port(feed.session))
     if not feed.error:
         feed = await _feed(where, vif)  # as it is after the probe, which took its time
-    return Evidence(vif, where.host, where.feed_at, feed, socket, controller, guest)
+    return Evidence(vif, where.host, where.feed_at, feed, hostd, socket, controller, guest)
 
 
 def _port(session: Session | None) -> int:
     """The TCP port of guestd that hostd dials; 0: the usual one."""
     return int(session.address.rpartition(":")[2] or 0) if session is not None else 0
+
+
+async def _hostd(socket: Path | None) -> FromHostd | None:
+    def ask(at: Path) -> FromHostd:
+        try:
+            with ProcessClient(at, _HOSTD_SECONDS) as client:
+                return FromHostd(unwell={part: why for part, why in client.health().items() if why})
+        except ProcessError as error:
+            return FromHostd(error=str(error))
+
+    return None if socket is None else await asyncio.to_thread(ask, socket)
 
 
 async def _feed(where: Where, vif: str) -> FromFeed:

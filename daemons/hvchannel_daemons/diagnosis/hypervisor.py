@@ -30,9 +30,12 @@ def feed_hop(evidence: Evidence) -> Hop:
 
 def hostd_hop(evidence: Evidence) -> Hop:
     feed, controller = evidence.feed, evidence.controller
+    start = f"start it: hostd --control {evidence.socket or 'SOCKET'} --feed {evidence.feed_at}"
+    unwell = _unwell(evidence, start)
+    if unwell is not None:
+        return unwell
     if feed.error:
         return unknown(HOSTD, "the feed knows, which does not answer")
-    start = f"start it: hostd --control {evidence.socket or 'SOCKET'} --feed {evidence.feed_at}"
     if feed.owner is not None and not feed.owner.alive:
         return broken(HOSTD, f"hostd of {feed.owner.host}, which holds the VIF, does not run", start)
     contended = _contended(evidence, feed)
@@ -45,6 +48,26 @@ def hostd_hop(evidence: Evidence) -> Hop:
             return unknown(HOSTD, "no hostd holds the VIF; the controller would know whether one should")
         return broken(HOSTD, "the VIF is attached, and no hostd holds it", start)
     return _by_session(evidence, feed.session)
+
+
+def _unwell(evidence: Evidence, start: str) -> Hop | None:
+    """What hostd says of itself, when that is not good."""
+    hostd = evidence.hostd
+    if hostd is None:
+        return None
+    if hostd.error.startswith("nobody"):
+        return broken(HOSTD, f"does not run: {hostd.error}", start)
+    if hostd.error:
+        return broken(HOSTD, f"runs and hangs: {hostd.error}", "end it and start it again: pkill -KILL hostd")
+    for part, why in hostd.unwell.items():
+        if part == FEED and evidence.feed.error:
+            continue  # as we found ourselves
+        if part == CONTROLLER and evidence.controller is not None and evidence.controller.error:
+            continue
+        return broken(
+            HOSTD, f"does not reach its {part}: {why}", f"compare its options: {start.partition(': ')[2]}"
+        )
+    return None
 
 
 def _contended(evidence: Evidence, feed: FromFeed) -> Hop | None:

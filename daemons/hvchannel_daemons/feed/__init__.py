@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The feed: where the control plane puts what each VIF shall have, and reads what came of it."""
 
+from hvchannel_daemons.feed.groups import Member
 from hvchannel_daemons.feed.interface import (
     HISTORY_REVISIONS,
     Ack,
@@ -14,12 +15,14 @@ from hvchannel_daemons.feed.interface import (
     FeedError,
     Outcome,
     Owner,
+    QuotaError,
     Report,
     Session,
     SessionState,
     StoredReport,
 )
 from hvchannel_daemons.feed.location import Access, Location, NatsUrl, SqlitePath, parse
+from hvchannel_daemons.feed.quotas import Quota, Usage
 from hvchannel_daemons.feed.sqlite import SqliteFeed
 from hvchannel_daemons.storage.pieces import ContentGone
 
@@ -37,15 +40,19 @@ __all__ = [
     "FeedClaimedError",
     "FeedError",
     "Location",
+    "Member",
     "NatsUrl",
     "Outcome",
     "Owner",
+    "Quota",
+    "QuotaError",
     "Report",
     "Session",
     "SessionState",
     "SqliteFeed",
     "SqlitePath",
     "StoredReport",
+    "Usage",
     "open_feed",
     "parse",
 ]

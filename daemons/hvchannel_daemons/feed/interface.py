@@ -8,6 +8,8 @@ An implementation keeps these promises (tests/daemons/test_feed.py runs the same
   * of one key the newest revision is wanted; the HISTORY_REVISIONS newest are remembered, with their
     contents where those are of one piece;
   * a document is seen whole or not at all;
+  * what `put_group` puts is seen as a whole or not at all;
+  * nothing is put beyond a VIF's quota;
   * `position` orders all changes of a VIF's documents; `documents(after=)` misses none, and a VIF's `Claim` is
     told of each;
   * a VIF is held by one hypervisor at a time, and what it was told before is there for the next;
@@ -21,6 +23,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from hvchannel_daemons.feed.groups import Member
+from hvchannel_daemons.feed.quotas import Quota, Usage
 from hvchannel_daemons.reasons import Reason
 
 HISTORY_REVISIONS: Final = 16
@@ -38,6 +42,10 @@ class FeedClaimedError(FeedError):
     """Another hostd serves this feed for the same hypervisor; a feed in a file, for any."""
 
 
+class QuotaError(FeedError):
+    """The put would exceed the VIF's quota; nothing was put. One line says what is used and what may be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A revision of a key; the newest is what the VIF shall have."""
@@ -52,6 +60,8 @@ class Document:
     position: int  # in the order of all changes of the VIF's documents
     put_unix_ns: int
     content: int | str | None  # the implementation's handle for `piece`; None in a tombstone
+    group: str = ""  # what it was put together with has the same; empty: it was put alone
+    group_size: int = 0  # how many were put together
 
 
 class Outcome(enum.StrEnum):
@@ -196,10 +206,23 @@ class Feed(Protocol):
     # the control plane's side
 
     async def put(self, vif: str, key: str, content: bytes, content_type: str) -> int:
-        """Makes `content` the newest revision of the key and returns the revision."""
+        """Makes `content` the newest revision of the key and returns the revision. Raises QuotaError."""
+
+    async def put_group(self, vif: str, members: Sequence[Member]) -> dict[str, int]:
+        """Puts and deletes several documents as one; the revision of each, by key. A deletion of what is not there is
+        left out. Of each key the newest revision still wins: what a later `put` replaces leaves the group.
+        Raises QuotaError, ValueError."""
 
     async def delete(self, vif: str, key: str) -> int | None:
         """Puts a tombstone and returns its revision; None when there is no such document."""
+
+    async def quota(self, vif: str) -> Quota:
+        """The default, unless another was set."""
+
+    async def set_quota(self, vif: str, quota: Quota | None) -> None:
+        """None: the default again. What the VIF has beyond it stays. Raises ValueError."""
+
+    async def usage(self, vif: str) -> Usage: ...
 
     async def delivery(self, vif: str, key: str) -> Delivery | None: ...
 
@@ -263,7 +286,8 @@ class Feed(Protocol):
         """The VIF is detached here: others may have it, and its session is dropped."""
 
     async def documents(self, vif: str, *, after: int, limit: int) -> list[Document]:
-        """Documents and tombstones with a position greater than `after`, in that order."""
+        """Documents and tombstones with a position greater than `after`, in that order. Those of one group follow each
+        other."""
 
     async def piece(self, document: Document, n: int) -> bytes:
         """The n-th piece of 256 KiB, from 0.

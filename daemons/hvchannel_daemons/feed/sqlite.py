@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import os
 import sqlite3
+import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
@@ -20,6 +21,7 @@ from typing import Final, TypeVar
 from hvchannel_daemons import limits
 from hvchannel_daemons.feed import sqlite_statements as statements
 from hvchannel_daemons.feed import sqlite_tables as tables
+from hvchannel_daemons.feed.groups import Member, check_group
 from hvchannel_daemons.feed.interface import (
     Ack,
     Claim,
@@ -33,6 +35,7 @@ from hvchannel_daemons.feed.interface import (
     Session,
     StoredReport,
 )
+from hvchannel_daemons.feed.quotas import Quota, Usage
 from hvchannel_daemons.storage import pieces
 from hvchannel_daemons.storage.commits import CommitWatch
 from hvchannel_daemons.storage.database import Database, DatabaseError, Work
@@ -93,14 +96,53 @@ class SqliteFeed:
         digest = await asyncio.to_thread(lambda: hashlib.sha256(content).digest())
 
         def work(c: sqlite3.Connection) -> int:
-            if not _is_live(c, vif, key) and _live(c, vif) >= limits.LIVE_DOCUMENTS:
-                raise ValueError(
-                    f"VIF {vif} has {limits.LIVE_DOCUMENTS} documents already, which is the most"
-                )
+            before = statements.usage(c, vif)
             stored = pieces.write(c, content)
-            return statements.replace_document(c, vif, key, content_type, digest, len(content), stored)
+            revision = statements.replace_document(c, vif, key, content_type, digest, len(content), stored)
+            statements.check_room(c, vif, before)
+            return revision
 
         return await self._write(work)
+
+    async def put_group(self, vif: str, members: Sequence[Member]) -> dict[str, int]:
+        check_group(vif, members)
+
+        def digest(content: bytes | None) -> bytes:
+            return b"" if content is None else hashlib.sha256(content).digest()
+
+        digests = await asyncio.to_thread(lambda: [digest(member.content) for member in members])
+
+        def work(c: sqlite3.Connection) -> dict[str, int]:
+            before = statements.usage(c, vif)
+            put = [
+                (member, sha256)
+                for member, sha256 in zip(members, digests, strict=True)
+                if member.content is not None or _is_live(c, vif, member.key)
+            ]
+            group = (uuid.uuid4().hex, len(put)) if len(put) > 1 else ("", 0)
+            revisions = {}
+            for member, sha256 in put:
+                content, kind = member.content, member.content_type
+                stored = None if content is None else pieces.write(c, content)
+                revisions[member.key] = statements.replace_document(
+                    c, vif, member.key, kind, sha256, len(content or b""), stored, group=group
+                )
+            statements.check_room(c, vif, before)
+            return revisions
+
+        return await self._write(work)
+
+    async def quota(self, vif: str) -> Quota:
+        return await self._read(lambda c: statements.quota(c, vif))
+
+    async def set_quota(self, vif: str, quota: Quota | None) -> None:
+        limits.check_vif(vif)
+        if quota is not None:
+            quota.check()
+        await self._write(lambda c: statements.set_quota(c, vif, quota))
+
+    async def usage(self, vif: str) -> Usage:
+        return await self._read(lambda c: statements.usage(c, vif))
 
     async def delete(self, vif: str, key: str) -> int | None:
         limits.check_vif(vif)
@@ -362,9 +404,3 @@ def _small(c: sqlite3.Connection, document: Document) -> bytes | None:
 def _is_live(c: sqlite3.Connection, vif: str, key: str) -> bool:
     query = "SELECT 1 FROM documents WHERE vif = ? AND key = ? AND NOT deleted"
     return c.execute(query, (vif, key)).fetchone() is not None
-
-
-def _live(c: sqlite3.Connection, vif: str) -> int:
-    return int(
-        c.execute("SELECT count(*) FROM documents WHERE vif = ? AND NOT deleted", (vif,)).fetchone()[0]
-    )

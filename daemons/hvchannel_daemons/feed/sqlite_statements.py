@@ -7,8 +7,9 @@ import uuid
 from typing import Final
 
 from hvchannel_daemons import limits
-from hvchannel_daemons.feed.interface import HISTORY_REVISIONS, Ack, Report
-from hvchannel_daemons.feed.sqlite_tables import HISTORY, LATER_OF_SESSIONS, OWNERS
+from hvchannel_daemons.feed.interface import HISTORY_REVISIONS, Ack, QuotaError, Report
+from hvchannel_daemons.feed.quotas import Quota, Usage, refusal
+from hvchannel_daemons.feed.sqlite_tables import HISTORY, LATER_OF_SESSIONS, OWNERS, QUOTAS, USAGE
 from hvchannel_daemons.storage import pieces
 
 REPORTS_KEPT: Final = (
@@ -22,7 +23,7 @@ def new_feed(c: sqlite3.Connection) -> None:
 
 
 def is_current(c: sqlite3.Connection) -> bool:
-    return _has(c, "history") and _has(c, "owners") and not _lacking(c)
+    return all(_has(c, table) for table in ("history", "owners", "quotas")) and not _lacking(c)
 
 
 def bring_up_to_date(c: sqlite3.Connection) -> None:
@@ -33,6 +34,15 @@ def bring_up_to_date(c: sqlite3.Connection) -> None:
         c.execute(OWNERS)
     for name, kind in _lacking(c).items():
         c.execute(f"ALTER TABLE sessions ADD COLUMN {name} {kind}")
+    if not _has(c, "quotas"):
+        c.execute(QUOTAS)
+        c.execute(USAGE)
+        c.execute(
+            "INSERT INTO usage SELECT vif, sum(size), count(*) FROM documents WHERE NOT deleted GROUP BY vif"
+        )
+        for table in ("documents", "history"):
+            c.execute(f"ALTER TABLE {table} ADD COLUMN group_id TEXT NOT NULL DEFAULT ''")
+            c.execute(f"ALTER TABLE {table} ADD COLUMN group_size INTEGER NOT NULL DEFAULT 0")
 
 
 def _has(c: sqlite3.Connection, table: str) -> bool:
@@ -53,27 +63,64 @@ def replace_document(
     sha256: bytes,
     size: int,
     content: int | None,
+    *,
+    group: tuple[str, int] = ("", 0),
 ) -> int:
-    """Makes this the newest revision of the key (a tombstone when `content` is
-    None) and returns the revision."""
+    """Makes this the newest revision of the key (a tombstone when `content` is None) and returns the revision.
+    `group`: its id and size. `check_room` is the caller's."""
     old = c.execute("SELECT * FROM documents WHERE vif = ? AND key = ?", (vif, key)).fetchone()
     ack = c.execute("SELECT acknowledged FROM acks WHERE vif = ? AND key = ?", (vif, key)).fetchone()
     # also beyond what the guest holds: a feed restored from an old copy must not hand out revisions a
     # second time
     revision = 1 + max(old["revision"] if old else 0, ack["acknowledged"] if ack else 0)
+    _use(c, vif, None if old is None or old["deleted"] else old["size"], None if content is None else size)
     position = c.execute("UPDATE feed SET position = position + 1 RETURNING position").fetchone()[0]
+    now = time.time_ns()
     c.execute(
-        "REPLACE INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (vif, key, revision, content_type, sha256, size, content is None, position, time.time_ns(), content),
+        "REPLACE INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (vif, key, revision, content_type, sha256, size, content is None, position, now, content, *group),
     )
     if old:
         _remember(c, old)
     return revision
 
 
+def usage(c: sqlite3.Connection, vif: str) -> Usage:
+    row = c.execute("SELECT bytes, documents FROM usage WHERE vif = ?", (vif,)).fetchone()
+    return Usage() if row is None else Usage(*row)
+
+
+def quota(c: sqlite3.Connection, vif: str) -> Quota:
+    row = c.execute(
+        "SELECT bytes, documents, reports_per_second FROM quotas WHERE vif = ?", (vif,)
+    ).fetchone()
+    return Quota() if row is None else Quota(*row)
+
+
+def set_quota(c: sqlite3.Connection, vif: str, new: Quota | None) -> None:
+    if new is None:
+        c.execute("DELETE FROM quotas WHERE vif = ?", (vif,))
+    else:
+        values = (vif, new.bytes, new.documents, new.reports_per_second)
+        c.execute("REPLACE INTO quotas VALUES (?, ?, ?, ?)", values)
+
+
+def _use(c: sqlite3.Connection, vif: str, old_size: int | None, new_size: int | None) -> None:
+    """As Usage.changed."""
+    after = usage(c, vif).changed(old_size, new_size)
+    c.execute("REPLACE INTO usage VALUES (?, ?, ?)", (vif, after.bytes, after.documents))
+
+
+def check_room(c: sqlite3.Connection, vif: str, before: Usage) -> None:
+    """Raises QuotaError when the VIF may not have what it has now rather than `before`."""
+    why = refusal(vif, quota(c, vif), before, usage(c, vif))
+    if why:
+        raise QuotaError(why)
+
+
 def _remember(c: sqlite3.Connection, old: sqlite3.Row) -> None:
     """Moves a replaced revision to the history, without a content of several pieces, and bounds that."""
-    c.execute("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", tuple(old))
+    c.execute("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", tuple(old))
     if old["size"] > limits.PIECE_BYTES:
         pieces.drop(c, old["content"])
     # revisions may leap, beyond what a guest holds: counted by rows, not by number

@@ -31,6 +31,8 @@ CREATE TABLE history (
   position INTEGER NOT NULL,
   put_unix_ns INTEGER NOT NULL,
   content INTEGER,
+  group_id TEXT NOT NULL DEFAULT '',
+  group_size INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (vif, key, revision)
 )
 """
@@ -49,8 +51,21 @@ LATER_OF_SESSIONS: Final = {
 # which hypervisor holds a VIF
 OWNERS: Final = "CREATE TABLE owners (vif TEXT PRIMARY KEY, host TEXT NOT NULL)"
 
+# of VIFs whose quota is not the default, and what each VIF's live documents take
+QUOTAS: Final = """
+CREATE TABLE quotas (
+  vif TEXT PRIMARY KEY,
+  bytes INTEGER NOT NULL,
+  documents INTEGER NOT NULL,
+  reports_per_second REAL NOT NULL
+)
+"""
+USAGE: Final = "CREATE TABLE usage (vif TEXT PRIMARY KEY, bytes INTEGER NOT NULL, documents INTEGER NOT NULL)"
+
 SCHEMA: Final = f"""
 {pieces.SCHEMA}{HISTORY};
+{QUOTAS};
+{USAGE};
 {OWNERS};
 CREATE TABLE feed (origin TEXT NOT NULL, position INTEGER NOT NULL);
 CREATE TABLE documents (
@@ -64,6 +79,8 @@ CREATE TABLE documents (
   position INTEGER NOT NULL UNIQUE,
   put_unix_ns INTEGER NOT NULL,
   content INTEGER,
+  group_id TEXT NOT NULL DEFAULT '',
+  group_size INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (vif, key)
 );
 CREATE INDEX documents_by_position ON documents (vif, position);
@@ -124,6 +141,8 @@ def document(row: sqlite3.Row) -> Document:
         position=row["position"],
         put_unix_ns=row["put_unix_ns"],
         content=row["content"],
+        group=row["group_id"],
+        group_size=row["group_size"],
     )
 
 

@@ -12,6 +12,7 @@ from hvchannel_daemons.channel import channel_pb2_grpc, transport
 from hvchannel_daemons.channel.closing import SessionOver
 from hvchannel_daemons.channel.versions import SPOKEN, VersionMismatch, Versions, negotiate
 from hvchannel_daemons.guestd import metrics
+from hvchannel_daemons.guestd.files import Files
 from hvchannel_daemons.guestd.session import Context, GuestSession
 from hvchannel_daemons.guestd.store import GuestStore
 
@@ -23,10 +24,11 @@ _HELLO_SECONDS: Final = 5.0
 class ChannelService(channel_pb2_grpc.ChannelServicer):
     """`current` is the live session, if there is one; `last_close` says why the one before it ended."""
 
-    def __init__(self, store: GuestStore, *, versions: Versions = SPOKEN) -> None:
+    def __init__(self, store: GuestStore, files: Files, *, versions: Versions = SPOKEN) -> None:
         self.current: GuestSession | None = None
         self.last_close = ""
         self._store = store
+        self._files = files
         self._versions = versions
         self._turn = (
             asyncio.Lock()
@@ -61,7 +63,8 @@ class ChannelService(channel_pb2_grpc.ChannelServicer):
         binding = await self._store.bind(hello.vif_id, hello.origin)
         if binding.discarded:
             log.warning("documents_of_another_vif_discarded", vif=hello.vif_id, documents=binding.discarded)
-        session = GuestSession(context, self._store, binding, version, hello.heartbeat_ms / 1000)
+        await self._files.publish()
+        session = GuestSession(context, self._store, self._files, binding, version, hello.heartbeat_ms / 1000)
         self.current = session
         metrics.SESSIONS.inc()
         log.info("session_begins", vif=binding.vif, version=version, peer_agent=hello.agent)

@@ -4,7 +4,7 @@
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,12 +26,14 @@ class GuestClientError(Exception):
 @dataclass(frozen=True, slots=True)
 class Change:
     """What `watch` yields: a document put (`content` None: too large to come inline), a key deleted, or, with
-    `document` and `key` empty, that the state at the call is complete."""
+    `document` and `key` empty, that the state at the call is complete. `more`: the next one belongs to the same moment,
+    because they were put as one group; who takes changes in together does so when one without `more` comes."""
 
     key: str = ""
     revision: int = 0
     document: pb.Document | None = None
     content: bytes | None = None
+    more: bool = False
 
     @property
     def kind(self) -> str:
@@ -85,14 +87,29 @@ class GuestClient:
     def watch(self, prefix: str = "", *, inline_bytes: int = limits.INLINE_BYTES) -> Iterator[Change]:
         """The state now, then each change, for ever; waits for guestd when it is not there, also when it restarts.
         Each revision of a key comes once, "synced" once."""
+        held: Change | None = None  # it is not known yet whether another of its moment follows
+        for change, ends in self._moments(prefix, inline_bytes):
+            if change is not None:
+                if held is not None:
+                    yield replace(held, more=True)
+                held = change
+            if ends and held is not None:
+                yield held
+                held = None
+
+    def _moments(self, prefix: str, inline_bytes: int) -> Iterator[tuple[Change | None, bool]]:
+        """What is news, and whether its moment ends with it. All that a connection brings up to "synced" is one
+        moment, but for the first, in which everything is news."""
         seen: dict[str, tuple[int, bytes]] = {}
         synced = False
         request = pb.WatchRequest(prefix=prefix, inline_bytes=inline_bytes)
         while not self._closed:
             current: set[str] = set()
+            complete = False
             try:
                 for event in self._stub.Watch(request):
                     kind = event.WhichOneof("event")
+                    change: Change | None = None
                     if kind == "put":
                         document = event.put.document
                         current.add(document.key)
@@ -103,17 +120,21 @@ class GuestClient:
                         if seen.get(document.key) != identity:
                             seen[document.key] = identity
                             content = event.put.content if event.put.inlined else None
-                            yield Change(document.key, document.revision, document, content)
+                            change = Change(document.key, document.revision, document, content)
                     elif kind == "deleted":
                         current.discard(event.deleted.key)
                         if seen.pop(event.deleted.key, None) is not None:
-                            yield Change(event.deleted.key, event.deleted.revision)
+                            change = Change(event.deleted.key, event.deleted.revision)
                     else:
+                        complete = True
                         for key in seen.keys() - current:  # deleted while guestd was away
-                            yield Change(key, seen.pop(key)[0])
+                            yield Change(key, seen.pop(key)[0]), False
+                        yield None, True
                         if not synced:
                             synced = True
-                            yield Change()
+                            yield Change(), True
+                        continue
+                    yield change, not event.more and (complete or not synced)
             except grpc.RpcError as error:
                 if not _is_away(error):
                     raise self._error(error) from error

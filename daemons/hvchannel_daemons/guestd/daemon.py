@@ -21,7 +21,11 @@ from hvchannel_daemons import logs
 from hvchannel_daemons.channel import channel_pb2_grpc, transport
 from hvchannel_daemons.channel.versions import SPOKEN, Versions
 from hvchannel_daemons.guestd.channel_service import ChannelService
-from hvchannel_daemons.guestd.listening import Endpoint, ListenError, add_channel_port, add_local_socket
+from hvchannel_daemons.guestd.file_access import Access
+from hvchannel_daemons.guestd.file_tree import FileTree
+from hvchannel_daemons.guestd.files import Files
+from hvchannel_daemons.guestd.hooks import HookOptions, Hooks
+from hvchannel_daemons.guestd.listening import Endpoint, add_channel_port, add_local_socket
 from hvchannel_daemons.guestd.local_service import LocalService
 from hvchannel_daemons.guestd.metrics import GuestdCollector
 from hvchannel_daemons.guestd.store import GuestStore
@@ -38,6 +42,9 @@ class Options:
     state: Path  # directory of the store
     socket: Path  # of the local API
     versions: Versions = SPOKEN
+    files: Path | None = None  # directory of the documents' files; None: there are none
+    files_access: Access = Access()  # noqa: RUF009 - frozen
+    hooks: HookOptions | None = None
     metrics: MetricsAddress | None = None
 
 
@@ -47,11 +54,39 @@ async def run(
     """Serves until `stop` is set. `on_ready` gets the channel's port once both servers listen.
 
     The local API is up before the channel's address exists: local programs read what was delivered earlier.
-    Raises ListenError, MetricsAddressError, StoreInUse, DatabaseError.
+    The files are right before either server listens.
+    Raises ListenError, StoreInUse, DatabaseError, FilesError, HooksError,
+    MetricsAddressError.
     """
     store = await asyncio.to_thread(GuestStore, options.state)
-    channel = ChannelService(store, versions=options.versions)
-    local = LocalService(store, channel)
+    try:
+        tree = None
+        if options.files is not None:
+            tree = await asyncio.to_thread(FileTree, options.files, options.files_access)
+        files = Files(store, tree)
+        try:
+            await files.publish()
+            await _serve(options, store, files, stop, on_ready)
+        finally:
+            await files.close()
+    finally:
+        await store.close()
+        log.info("stopped")
+
+
+async def _serve(
+    options: Options,
+    store: GuestStore,
+    files: Files,
+    stop: asyncio.Event,
+    on_ready: Callable[[int], None] | None,
+) -> None:
+    runner = None
+    if options.hooks is not None:
+        runner = Hooks(store, files, options.hooks, options.socket)
+        files.on_published = runner.wake
+    channel = ChannelService(store, files, versions=options.versions)
+    local = LocalService(store, files, runner, channel)
     channel_server = grpc.aio.server(options=transport.SERVER, maximum_concurrent_rpcs=16)
     local_server = grpc.aio.server(options=transport.LOCAL)
     health = Health({"channel": lambda: "waits for its address", "session": lambda: _no_session(channel)})
@@ -62,12 +97,10 @@ async def run(
     collector, registry = GuestdCollector(store, channel), CollectorRegistry()
     collector.register(registry)
     observed = AsyncExitStack()
+    add_local_socket(local_server, options.socket)
     try:
-        add_local_socket(local_server, options.socket)
-    except ListenError:
-        await store.close()
-        raise
-    try:
+        if runner is not None:
+            await runner.start()
         await local_server.start()
         await observed.enter_async_context(exposition.serving(options.metrics, registry, collector.prepare))
         port = await _unless(stop, add_channel_port(channel_server, options.listen))
@@ -84,9 +117,9 @@ async def run(
         process.close()
         await observed.aclose()
         await asyncio.gather(channel_server.stop(_GRACE_SECONDS), local_server.stop(_GRACE_SECONDS))
-        await store.close()
+        if runner is not None:
+            await runner.stop()
         options.socket.unlink(missing_ok=True)
-        log.info("stopped")
 
 
 def _no_session(channel: ChannelService) -> str:

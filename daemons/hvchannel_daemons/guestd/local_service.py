@@ -3,6 +3,7 @@
 nothing is queued for them: each has a position in the store's order of changes and reads on from there."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from typing import Final, NoReturn
 
@@ -11,6 +12,8 @@ import structlog
 
 from hvchannel_daemons import limits
 from hvchannel_daemons.guestd.channel_service import ChannelService
+from hvchannel_daemons.guestd.files import Files
+from hvchannel_daemons.guestd.hooks import Hooks
 from hvchannel_daemons.guestd.store import GuestStore, ReportQueueFull
 from hvchannel_daemons.guestd.store_tables import Stored
 from hvchannel_daemons.local import guest_local_pb2 as pb
@@ -23,11 +26,14 @@ log = structlog.get_logger()
 Context = grpc.aio.ServicerContext[object, object]
 
 _BATCH: Final = 128
+_ALL: Final = sys.maxsize
 
 
 class LocalService(guest_local_pb2_grpc.GuestServicer):
-    def __init__(self, store: GuestStore, channel: ChannelService) -> None:
+    def __init__(self, store: GuestStore, files: Files, hooks: Hooks | None, channel: ChannelService) -> None:
         self._store = store
+        self._files = files
+        self._hooks = hooks
         self._channel = channel
         self._stopping = asyncio.Event()
 
@@ -42,7 +48,7 @@ class LocalService(guest_local_pb2_grpc.GuestServicer):
             document = await self._store.document(request.key)
             if document is None:
                 await context.abort(grpc.StatusCode.NOT_FOUND, f"no document {request.key!r}")
-            yield pb.GetReply(document=_document(document))
+            yield pb.GetReply(document=self._document(document))
             try:
                 for n in range(_pieces(document)):
                     yield pb.GetReply(data=await self._store.piece(document, n))
@@ -56,7 +62,7 @@ class LocalService(guest_local_pb2_grpc.GuestServicer):
         after = ""
         while documents := await self._store.documents(request.prefix, after_key=after, limit=_BATCH):
             for document in documents:
-                yield _document(document)
+                yield self._document(document)
             after = documents[-1].key
 
     async def Watch(  # noqa: N802
@@ -65,29 +71,34 @@ class LocalService(guest_local_pb2_grpc.GuestServicer):
         inline = min(request.inline_bytes, limits.INLINE_BYTES)
         told: set[str] = set()  # keys the caller believes to exist: the deletions it needs to hear of
         position = 0
-        synced_at = await self._store.position()
         synced = False
+        broken = (
+            False  # a moment's document was replaced while it was being told: the next turn belongs to it
+        )
         async for _ in self._turns_until_stop():
-            while True:
-                changes = await self._store.changes(request.prefix, after=position, limit=_BATCH)
-                for change in changes:
-                    if not change.deleted:
-                        event = await self._put(change, inline)
-                        if event is not None:
-                            told.add(change.key)
-                            yield event
-                    elif change.key in told:
-                        told.remove(change.key)
-                        yield pb.WatchEvent(
-                            deleted=pb.WatchEvent.Deleted(key=change.key, revision=change.revision)
-                        )
-                    position = change.position
-                    if not synced and position >= synced_at:
-                        synced = True
-                        yield pb.WatchEvent(synced=True)
-                if len(changes) < _BATCH:
-                    break
-            if not synced:
+            # all at once: half of a group must not be told as if it were the whole
+            changes = await self._store.changes(
+                request.prefix, after=position, until=self._files.position, limit=_ALL
+            )
+            together = synced and (broken or any(change.grouped for change in changes))
+            position = changes[-1].position if changes else position
+            changes = [change for change in changes if not change.deleted or change.key in told or broken]
+            broken = False
+            for n, change in enumerate(changes, 1):
+                if change.deleted:
+                    told.discard(change.key)
+                    deleted = pb.WatchEvent.Deleted(key=change.key, revision=change.revision)
+                    event = pb.WatchEvent(deleted=deleted)
+                else:
+                    put = await self._put(change, inline)
+                    if put is None:
+                        broken = together or not synced
+                        continue
+                    told.add(change.key)
+                    event = put
+                event.more = together and (broken or n < len(changes))
+                yield event
+            if not synced and not broken:
                 synced = True
                 yield pb.WatchEvent(synced=True)
 
@@ -121,11 +132,17 @@ class LocalService(guest_local_pb2_grpc.GuestServicer):
             documents=documents,
             reports_queued=reports,
             last_close=self._channel.last_close,
+            files=str(self._files.directory or ""),
+            files_behind=len(self._files.errors),
+            files_error=next(iter(self._files.errors.values()), ""),
+            hooks=str(self._hooks.directory) if self._hooks else "",
+            hooks_pending=self._hooks.pending if self._hooks else 0,
+            hooks_running=self._hooks.running if self._hooks else 0,
         )
 
     async def _put(self, document: Stored, inline: int) -> pb.WatchEvent | None:
         """None when the document has been replaced meanwhile: the newer one is a later change."""
-        put = pb.WatchEvent.Put(document=_document(document), inlined=document.size <= inline)
+        put = pb.WatchEvent.Put(document=self._document(document), inlined=document.size <= inline)
         if put.inlined:
             try:
                 put.content = b"".join(
@@ -134,6 +151,18 @@ class LocalService(guest_local_pb2_grpc.GuestServicer):
             except ContentGone:
                 return None
         return pb.WatchEvent(put=put)
+
+    def _document(self, document: Stored) -> pb.Document:
+        path = self._files.path(document.key)
+        return pb.Document(
+            key=document.key,
+            revision=document.revision,
+            content_type=document.content_type,
+            sha256=document.sha256,
+            size=document.size,
+            stored_unix_ns=document.stored_unix_ns,
+            file=str(path or ""),
+        )
 
     async def _turns_until_stop(self) -> AsyncIterator[None]:
         turns = self._store.turns()
@@ -155,17 +184,6 @@ class LocalService(guest_local_pb2_grpc.GuestServicer):
 
 def _pieces(document: Stored) -> int:
     return -(-document.size // limits.PIECE_BYTES)
-
-
-def _document(document: Stored) -> pb.Document:
-    return pb.Document(
-        key=document.key,
-        revision=document.revision,
-        content_type=document.content_type,
-        sha256=document.sha256,
-        size=document.size,
-        stored_unix_ns=document.stored_unix_ns,
-    )
 
 
 async def _abort(context: Context, code: grpc.StatusCode, error: Exception) -> NoReturn:

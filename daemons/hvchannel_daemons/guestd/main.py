@@ -4,6 +4,7 @@
 import asyncio
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -14,6 +15,9 @@ from hvchannel_telemetry.metrics_options import AllowAny, MetricsAt, metrics_add
 from hvchannel_daemons import content, logs
 from hvchannel_daemons.guestd import daemon
 from hvchannel_daemons.guestd.client import Change, GuestClient, GuestClientError
+from hvchannel_daemons.guestd.file_access import Access, FilesError, file_mode, group_id
+from hvchannel_daemons.guestd.hook_directory import HooksError
+from hvchannel_daemons.guestd.hooks import HookOptions
 from hvchannel_daemons.guestd.listening import ListenError, endpoint
 from hvchannel_daemons.guestd.store import StoreInUse
 from hvchannel_daemons.local import guest_local_pb2 as pb
@@ -41,7 +45,8 @@ DEFAULT_SOCKET = Path("/run/hvchannel/guestd.sock")
 
 @app.command(
     epilog="Example: guestd run --listen 169.254.1.2:2345 --state /var/lib/hvchannel "
-    "--socket /run/hvchannel/guestd.sock"
+    "--socket /run/hvchannel/guestd.sock. Example: guestd run --files /srv/documents --files-mode 0640 "
+    "--files-group app --hooks /etc/hvchannel/hooks.d"
 )
 def run(
     listen: Annotated[
@@ -52,6 +57,34 @@ def run(
         "/var/lib/hvchannel"
     ),
     socket: Socket = DEFAULT_SOCKET,
+    files: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory in which every document is a file; must be empty or guestd's own "
+            "(default: documents in the state directory).",
+            show_default=False,
+        ),
+    ] = None,
+    no_files: Annotated[bool, typer.Option("--no-files", help="Keep no files.")] = False,
+    files_mode: Annotated[
+        str, typer.Option(help="Mode of the files; folders can be entered by whoever can read them.")
+    ] = "0600",
+    files_group: Annotated[
+        str | None, typer.Option(help="Group of the files, a name or number (default: guestd's).")
+    ] = None,
+    hooks: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory of executables that are run, in the order of their names, at each change.",
+            show_default=False,
+        ),
+    ] = None,
+    hook_timeout: Annotated[
+        float, typer.Option(min=0.1, max=3600, help="Seconds after which a hook and its children are killed.")
+    ] = 30.0,
+    hooks_at_once: Annotated[
+        int, typer.Option(min=1, max=64, help="How many documents' hooks run at the same time.")
+    ] = 4,
     allow_any_address: Annotated[
         bool, typer.Option("--allow-any-address", help="Allow an address that is not link-local or loopback.")
     ] = False,
@@ -63,21 +96,37 @@ def run(
     metrics: MetricsAt = None,
     metrics_allow_any: AllowAny = False,
 ) -> None:
-    """Run the daemon until SIGTERM or SIGINT."""
+    """Run the daemon until SIGTERM or SIGINT.
+
+    A hook finds the document on stdin, and HVCHANNEL_EVENT (put or delete), HVCHANNEL_KEY, HVCHANNEL_REVISION,
+    HVCHANNEL_CONTENT_TYPE and HVCHANNEL_FILE in its environment; how it ended is reported to the control plane.
+    A change whose hooks did not finish runs them again after a restart.
+    """
     try:
         logs.set_up(log_level, log_json)
         where = endpoint(listen, allow_any_address=allow_any_address)
+        if no_files and files is not None:
+            raise ValueError("--files and --no-files exclude each other")
         metrics_at = metrics_address(metrics, metrics_allow_any)
+        access = Access(file_mode(files_mode), group_id(files_group))
     except ValueError as error:
         _fail(error, code=2)
-    options = daemon.Options(listen=where, state=state, socket=socket, metrics=metrics_at)
+    options = daemon.Options(
+        listen=where,
+        state=state,
+        socket=socket,
+        metrics=metrics_at,
+        files=None if no_files else files or state / "documents",
+        files_access=access,
+        hooks=HookOptions(hooks, hook_timeout, hooks_at_once) if hooks is not None else None,
+    )
 
     async def serve(stop: asyncio.Event) -> None:
         await daemon.run(options, stop)
 
     try:
         run_until_signal(serve)
-    except (ListenError, StoreInUse, DatabaseError, MetricsAddressError) as error:
+    except (ListenError, StoreInUse, DatabaseError, FilesError, HooksError, MetricsAddressError) as error:
         _fail(error)
 
 
@@ -121,7 +170,8 @@ def watch(
     """Print the documents there are, then every change, until interrupted; goes on when guestd restarts.
 
     With --json each line has "event": "put" (with the content up to 1 MiB as "text" or "base64"),
-    "deleted", or, once, "synced" when the state at the start is complete.
+    "deleted", or, once, "synced" when the state at the start is complete. "more": true means that the next
+    line belongs to the same group: take them in together.
     """
     if not socket.exists():
         typer.echo(f"guestd: waiting for guestd to serve {socket}", err=True)
@@ -184,12 +234,25 @@ def status(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
                 "documents": now.documents,
                 "reports_queued": now.reports_queued,
                 "last_close": now.last_close,
+                "files": now.files or None,
+                "files_behind": now.files_behind,
+                "files_error": now.files_error,
+                "hooks": now.hooks or None,
+                "hooks_pending": now.hooks_pending,
+                "hooks_running": now.hooks_running,
             }
         )
         return
-    link = "connected" if now.connected else f"not connected ({now.last_close or 'no session yet'})"
+    link = f"not connected ({now.last_close or 'no session yet'})"
+    if now.connected:
+        link = f"connected, protocol version {now.version}, {'synced' if now.synced else 'receiving'}"
     typer.echo(f"VIF {now.vif_id or '(not known yet)'}: {link}")
     typer.echo(f"{now.documents} documents, {now.reports_queued} reports queued")
+    if now.files:
+        behind = f": {now.files_behind} could not be written ({now.files_error})" if now.files_behind else ""
+        typer.echo(f"files in {now.files}{behind}")
+    if now.hooks:
+        typer.echo(f"hooks in {now.hooks}: {now.hooks_running} run, {now.hooks_pending} changes pending")
 
 
 class _client(GuestClient):  # noqa: N801 - reads as the call it is
@@ -206,22 +269,25 @@ class _client(GuestClient):  # noqa: N801 - reads as the call it is
 
 
 def _about(document: pb.Document) -> dict[str, Any]:
+    stored = datetime.fromtimestamp(document.stored_unix_ns / 1e9, UTC)
     return {
         "key": document.key,
         "revision": document.revision,
         "content_type": document.content_type,
         "sha256": document.sha256.hex(),
         "size": document.size,
+        "stored": stored.isoformat(timespec="milliseconds"),
+        "file": document.file or None,
     }
 
 
 def _change(change: Change) -> dict[str, Any]:
+    more = {"more": True} if change.more else {}
     if change.document is None:
-        return {"event": change.kind} | (
-            {"key": change.key, "revision": change.revision} if change.key else {}
-        )
+        about = {"key": change.key, "revision": change.revision} if change.key else {}
+        return {"event": change.kind} | about | more
     inline = {} if change.content is None else content.as_json(change.content)
-    return {"event": "put"} | _about(change.document) | inline
+    return {"event": "put"} | _about(change.document) | inline | more
 
 
 def _print_json(value: dict[str, Any]) -> None:

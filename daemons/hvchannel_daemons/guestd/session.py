@@ -4,8 +4,9 @@ sends queued reports."""
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterable
-from typing import IO, Any, Final
+import itertools
+from collections.abc import Awaitable, Coroutine, Iterable, Sequence
+from typing import Any, Final
 
 import grpc
 import structlog
@@ -15,10 +16,20 @@ from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.channel import transport
 from hvchannel_daemons.channel.closing import SessionOver, first_cause, told
 from hvchannel_daemons.channel.pulse import PeerSilent, Pulse
-from hvchannel_daemons.channel.versions import AGENT
+from hvchannel_daemons.channel.versions import AGENT, GROUPS
 from hvchannel_daemons.guestd import metrics
 from hvchannel_daemons.guestd.assembly import Assembly, ProtocolError, Rejected
-from hvchannel_daemons.guestd.store import Application, Applied, Binding, GuestStore, NotBound
+from hvchannel_daemons.guestd.files import Files
+from hvchannel_daemons.guestd.grouping import ArrivedGroup, Grouping
+from hvchannel_daemons.guestd.store import (
+    Application,
+    Applied,
+    Binding,
+    GroupRefused,
+    GuestStore,
+    NotBound,
+    full,
+)
 from hvchannel_daemons.guestd.store_tables import Arrived, QueuedReport
 from hvchannel_daemons.storage.database import DatabaseError
 
@@ -38,24 +49,34 @@ _OUTCOMES: Final = {
     Applied.FULL: pb.DocumentAck.REJECTED,
 }
 
-_Step = Arrived | pb.DocumentAck | pb.Synced  # what the receiving task hands to the storing task, in order
+_Step = (
+    Arrived | ArrivedGroup | pb.DocumentAck | pb.Synced
+)  # what the receiving task hands to the storing task, in order
 
 
 class GuestSession:
     """`run` it once; `stop` ends it from outside."""
 
     def __init__(
-        self, context: Context, store: GuestStore, binding: Binding, version: int, heartbeat_seconds: float
+        self,
+        context: Context,
+        store: GuestStore,
+        files: Files,
+        binding: Binding,
+        version: int,
+        heartbeat_seconds: float,
     ) -> None:
         self.binding = binding
         self.version = version
         self.synced = False
         self._context = context
         self._store = store
+        self._files = files
         self._pulse = Pulse(heartbeat_seconds)
         self._writing = asyncio.Lock()  # gRPC allows one write at a time
         self._steps: asyncio.Queue[_Step] = asyncio.Queue(64)
         self._assembly = Assembly(store.directory)
+        self._grouping = Grouping()
         self._unacked: dict[int, int] = {}  # sequence of a sent report -> its bytes
         self._last_sent = 0
         self._reports_acked = asyncio.Event()
@@ -85,8 +106,9 @@ class GuestSession:
             reason = str(self._over or first_cause(group))
         finally:
             self._assembly.close()
+            self._grouping.abandon()
             while not self._steps.empty():
-                _close_content([self._steps.get_nowait()])
+                _close_contents([self._steps.get_nowait()])
         return reason
 
     async def _with_goodbye(self, task: Coroutine[Any, Any, None]) -> None:
@@ -111,7 +133,12 @@ class GuestSession:
             self._pulse.sent()
 
     async def _send_inventory(self) -> None:
-        held = await self._store.inventory(self.binding)
+        # a document without its file is sent again, which tries to write the file again
+        held = [
+            (key, revision)
+            for key, revision in await self._store.inventory(self.binding)
+            if key not in self._files.errors
+        ]
         for start in range(0, max(len(held), 1), limits.INVENTORY_PART):
             part = held[start : start + limits.INVENTORY_PART]
             entries = (pb.Inventory.Entry(key=key, revision=revision) for key, revision in part)
@@ -138,6 +165,10 @@ class GuestSession:
                     await self._arrived(await self._assembly.begin(message.begin))
                 elif kind == "piece":
                     await self._arrived(await self._assembly.piece(message.piece))
+                elif kind == "group_begin" and self.version >= GROUPS:
+                    self._grouping.begin(message.group_begin)
+                elif kind == "group_end" and self.version >= GROUPS:
+                    await self._group_ended(message.group_end)
                 elif kind == "synced":
                     await self._steps.put(message.synced)
                 elif kind == "report_ack":
@@ -148,18 +179,25 @@ class GuestSession:
                     raise ProtocolError(f"message {kind!r} is not valid here")
             except Rejected as error:
                 log.warning("document_rejected", key=error.key, revision=error.revision, why=str(error))
-                await self._steps.put(
-                    pb.DocumentAck(
-                        key=error.key,
-                        revision=error.revision,
-                        outcome=pb.DocumentAck.REJECTED,
-                        error=str(error),
-                    )
-                )
+                if self._grouping.is_open:
+                    self._grouping.reject(error)
+                else:
+                    await self._steps.put(_rejection(error, str(error)))
 
     async def _arrived(self, document: Arrived | None) -> None:
-        if document is not None:
+        if document is None:
+            return
+        if self._grouping.is_open:
+            self._grouping.add(document)
+        else:
             await self._steps.put(document)
+
+    async def _group_ended(self, end: pb.GroupEnd) -> None:
+        if end.abandoned:
+            self._assembly.close()
+            self._grouping.abandon()
+        else:
+            await self._steps.put(self._grouping.end())
 
     async def _store_and_ack(self) -> None:
         """Takes all that waits, commits it together, then acknowledges it together."""
@@ -167,36 +205,80 @@ class GuestSession:
             steps = [await self._steps.get()]
             while len(steps) < _COMMIT_TOGETHER and not self._steps.empty():
                 steps.append(self._steps.get_nowait())
+            acks: list[pb.DocumentAck] = []
             try:
-                acks = [step for step in steps if isinstance(step, pb.DocumentAck)]
-                acks += await self._apply([step for step in steps if isinstance(step, Arrived)])
+                for kind, run in itertools.groupby(steps, type):
+                    if kind is ArrivedGroup:
+                        for group in run:
+                            acks += await self._apply_group(group)  # type: ignore[arg-type]
+                    elif kind is Arrived:
+                        acks += await self._apply(list(run))  # type: ignore[arg-type]
+                    elif kind is pb.DocumentAck:
+                        acks += run  # type: ignore[arg-type]
             finally:
-                _close_content(steps)
-            if acks:
-                for ack in acks:
+                _close_contents(steps)
+            for start in range(0, len(acks), limits.ACKS_TOGETHER):
+                part = acks[start : start + limits.ACKS_TOGETHER]
+                for ack in part:
                     metrics.acked(ack)
-                await self._send(pb.GuestMessage(acks=pb.DocumentAcks(acks=acks)))
+                await self._send(pb.GuestMessage(acks=pb.DocumentAcks(acks=part)))
             if any(isinstance(step, pb.Synced) for step in steps):
                 swept = await self._store.sweep(self.binding)
+                if swept:
+                    await self._files.publish()
                 self.synced = True
                 log.info("synced", vif=self.binding.vif, dropped_of_earlier_origin=swept)
 
     async def _apply(self, documents: list[Arrived]) -> list[pb.DocumentAck]:
-        if not documents:
-            return []
+        """Stores what can be stored, each on its own; the answers come when the files are there, too."""
         try:
-            results = await self._store.apply(self.binding, documents)
+            results = await self._stored(self._store.apply(self.binding, documents), documents)
         except DatabaseError as error:
             if len(documents) > 1:  # one that does not fit must not fail the others
-                return [ack for document in documents for ack in await self._apply_again(document)]
+                acks = []
+                for document in documents:
+                    document.rewind()
+                    acks += await self._apply([document])
+                return acks
             log.error("store_failed", key=documents[0].key, error=str(error))
             return [_ack(documents[0], pb.DocumentAck.FAILED, error=str(error))]
-        return [_answer(document, result) for document, result in zip(documents, results, strict=True)]
+        return [self._answer(document, result) for document, result in zip(documents, results, strict=True)]
 
-    async def _apply_again(self, document: Arrived) -> list[pb.DocumentAck]:
-        if document.content is not None and not isinstance(document.content, bytes):
-            document.content.seek(0)
-        return await self._apply([document])
+    async def _apply_group(self, group: ArrivedGroup) -> list[pb.DocumentAck]:
+        """Stores all or none."""
+        documents, error = group.documents, group.error
+        if not error:
+            try:
+                results = await self._stored(self._store.apply_group(self.binding, documents), documents)
+                return [self._answer(d, result) for d, result in zip(documents, results, strict=True)]
+            except GroupRefused as refused:
+                error = str(refused)
+            except DatabaseError as failure:
+                log.error("store_failed", group=[document.key for document in documents], error=str(failure))
+                return [_ack(d, pb.DocumentAck.FAILED, error=str(failure)) for d in documents]
+        why = f"its group was refused: {error}"
+        log.warning("group_rejected", members=len(documents) + len(group.rejected), why=error)
+        return [
+            *(_ack(document, pb.DocumentAck.REJECTED, error=why) for document in documents),
+            *(_rejection(member, why) for member in group.rejected),
+        ]
+
+    async def _stored(
+        self, storing: Awaitable[list[Application]], documents: Sequence[Arrived]
+    ) -> list[Application]:
+        """What the store says; by then the files are there, too. Both write at once: a disk takes them as one."""
+        results, _ = await asyncio.gather(storing, self._files.stage(documents), return_exceptions=True)
+        if isinstance(results, BaseException):
+            raise results
+        await self._files.publish()
+        return results
+
+    def _answer(self, document: Arrived, result: Application) -> pb.DocumentAck:
+        why = self._files.errors.get(document.key)
+        if why is not None and result.applied in (Applied.STORED, Applied.DUPLICATE):
+            return _ack(document, pb.DocumentAck.FAILED, error=f"stored, but its file is not: {why}")
+        error = full() if result.applied is Applied.FULL else ""
+        return _ack(document, _OUTCOMES[result.applied], held=result.held, error=error)
 
     async def _send_reports(self) -> None:
         async for _ in self._store.turns():
@@ -243,12 +325,6 @@ def _session_over(error: BaseException) -> SessionOver:
             return SessionOver(pb.Closing.REASON_UNSPECIFIED, f"internal error: {type(error).__name__}")
 
 
-def _answer(document: Arrived, result: Application) -> pb.DocumentAck:
-    full = result.applied is Applied.FULL
-    error = f"the guest holds {limits.LIVE_DOCUMENTS} documents already, which is the most" if full else ""
-    return _ack(document, _OUTCOMES[result.applied], held=result.held, error=error)
-
-
 def _ack(
     document: Arrived, outcome: pb.DocumentAck.Outcome.ValueType, *, held: int = 0, error: str = ""
 ) -> pb.DocumentAck:
@@ -270,8 +346,16 @@ def _report(report: QueuedReport) -> pb.Report:
     )
 
 
-def _close_content(steps: Iterable[_Step]) -> None:
+def _rejection(member: Rejected, why: str) -> pb.DocumentAck:
+    return pb.DocumentAck(
+        key=member.key, revision=member.revision, outcome=pb.DocumentAck.REJECTED, error=why
+    )
+
+
+def _close_contents(steps: Iterable[_Step]) -> None:
     for step in steps:
-        if isinstance(step, Arrived) and step.content is not None and not isinstance(step.content, bytes):
-            content: IO[bytes] = step.content
-            content.close()
+        if isinstance(step, Arrived):
+            step.close()
+        elif isinstance(step, ArrivedGroup):
+            for document in step.documents:
+                document.close()

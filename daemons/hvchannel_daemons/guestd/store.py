@@ -21,6 +21,7 @@ from hvchannel_daemons.storage.commits import CommitWatch
 from hvchannel_daemons.storage.database import Database, DatabaseError
 
 TOMBSTONES_KEPT: Final = limits.LIVE_DOCUMENTS
+_LAST: Final = 2**63 - 1
 
 
 class StoreInUse(Exception):  # noqa: N818 - a fact about the directory
@@ -33,6 +34,10 @@ class ReportQueueFull(Exception):  # noqa: N818 - a fact about the queue
 
 class NotBound(Exception):  # noqa: N818 - an event of normal operation
     """The store has been bound anew since: what an old session still brings is void."""
+
+
+class GroupRefused(Exception):  # noqa: N818 - the protocol's own word
+    """A member breaks a rule; nothing of the group was stored."""
 
 
 class Applied(enum.Enum):
@@ -70,7 +75,9 @@ class GuestStore:
             raise DatabaseError(f"{directory}: {error.strerror}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._database = Database(directory / "store.db", tables.SCHEMA, tables.VERSION)
+            self._database = Database(
+                directory / "store.db", tables.SCHEMA, tables.VERSION, update=tables.bring_up_to_date
+            )
         except BlockingIOError as error:
             os.close(self._lock)
             raise StoreInUse(f"{directory}: another guestd uses this state directory") from error
@@ -90,8 +97,12 @@ class GuestStore:
         return sum(path.stat().st_size for path in self.directory.glob("store.db*"))
 
     def turns(self) -> AsyncIterator[None]:
-        """Yields now and after every commit (see CommitWatch)."""
+        """Yields now and after every commit and `note` (see CommitWatch)."""
         return self._commits.turns()
+
+    def note(self) -> None:
+        """Something else that those who wait for `turns` wait for has happened."""
+        self._commits.note()
 
     # the session's side
 
@@ -128,6 +139,21 @@ class GuestStore:
         def work(c: sqlite3.Connection) -> list[Application]:
             _check_bound(c, binding)
             return [_apply(c, binding, document) for document in documents]
+
+        results = await self._database.write(work)
+        self._commits.note()
+        return results
+
+    async def apply_group(self, binding: Binding, documents: Sequence[Arrived]) -> list[Application]:
+        """As `apply`, but all or nothing. Raises GroupRefused."""
+
+        def work(c: sqlite3.Connection) -> list[Application]:
+            _check_bound(c, binding)
+            results = [_apply(c, binding, document, grouped=True) for document in documents]
+            for document, result in zip(documents, results, strict=True):
+                if result.applied is Applied.FULL:
+                    raise GroupRefused(f"member {document.key}: {full()}")
+            return results
 
         results = await self._database.write(work)
         self._commits.note()
@@ -183,6 +209,15 @@ class GuestStore:
 
         return await self._database.read(work)
 
+    async def newest(self, key: str) -> Stored | None:
+        """The document or tombstone of that key."""
+
+        def work(c: sqlite3.Connection) -> Stored | None:
+            row = c.execute("SELECT * FROM documents WHERE key = ?", (key,)).fetchone()
+            return None if row is None else tables.stored(row)
+
+        return await self._database.read(work)
+
     async def documents(self, prefix: str, *, after_key: str, limit: int) -> list[Stored]:
         """Live documents under the prefix, by key, with a key greater than `after_key`."""
         query = """SELECT * FROM documents WHERE key > ? AND substr(key, 1, length(?)) = ? AND NOT deleted
@@ -191,12 +226,13 @@ class GuestStore:
             lambda c: [tables.stored(row) for row in c.execute(query, (after_key, prefix, prefix, limit))]
         )
 
-    async def changes(self, prefix: str, *, after: int, limit: int) -> list[Stored]:
-        """Documents and tombstones under the prefix with a position greater than `after`, in that order."""
-        query = """SELECT * FROM documents WHERE position > ? AND substr(key, 1, length(?)) = ?
+    async def changes(self, prefix: str, *, after: int, limit: int, until: int = _LAST) -> list[Stored]:
+        """Documents and tombstones under the prefix with a position greater than `after` and at most `until`, in that
+        order."""
+        query = """SELECT * FROM documents WHERE position > ? AND position <= ? AND substr(key, 1, length(?)) = ?
                    ORDER BY position LIMIT ?"""
         return await self._database.read(
-            lambda c: [tables.stored(row) for row in c.execute(query, (after, prefix, prefix, limit))]
+            lambda c: [tables.stored(row) for row in c.execute(query, (after, until, prefix, prefix, limit))]
         )
 
     async def position(self) -> int:
@@ -231,35 +267,55 @@ class GuestStore:
         if about_revision > limits.REVISION_MAX:
             raise ValueError(f"revision {about_revision} is not valid (valid: 0 to {limits.REVISION_MAX})")
 
-        def work(c: sqlite3.Connection) -> int:
-            same = c.execute("SELECT sequence FROM reports WHERE id = ?", (report_id,)).fetchone()
-            if same is not None:
-                return int(same["sequence"])
-            count, size = c.execute("SELECT count(*), coalesce(sum(length(data)), 0) FROM reports").fetchone()
-            if count >= limits.QUEUED_REPORTS or size + len(data) > limits.QUEUED_REPORT_BYTES:
-                raise ReportQueueFull(
-                    f"{count} reports with {size} bytes wait for the hypervisor already "
-                    f"(at most {limits.QUEUED_REPORTS} and {limits.QUEUED_REPORT_BYTES} bytes)"
-                )
-            row = c.execute(
-                """INSERT INTO reports (id, type, content_type, data, time_unix_ns, about_key, about_revision)
-                   VALUES (?, ?, ?, ?, ?, ?, ?)""",
-                (
-                    report_id or uuid.uuid4().bytes,
-                    report_type,
-                    content_type,
-                    data,
-                    time.time_ns(),
-                    about_key,
-                    about_revision,
-                ),
-            ).lastrowid
-            assert row is not None
-            return row
-
-        sequence = await self._database.write(work)
+        report = QueuedReport(
+            0,
+            report_id or uuid.uuid4().bytes,
+            report_type,
+            content_type,
+            data,
+            time.time_ns(),
+            about_key,
+            about_revision,
+        )
+        sequence = await self._database.write(lambda c: _queue(c, report))
         self._commits.note()
         return sequence
+
+    # the hooks' side
+
+    async def hooked(self) -> dict[str, int]:
+        """By key of a document: the position of the last change whose hooks have finished."""
+        return await self._database.read(
+            lambda c: {row["key"]: row["position"] for row in c.execute("SELECT * FROM hooked")}
+        )
+
+    async def finish_hooks(self, change: Stored, report_type: str, report: bytes | None) -> bool:
+        """The hooks of a change have finished: they never run again, and a JSON report says so, in one commit.
+
+        False when the queue of reports is full: then nobody is told.
+        """
+        now = time.time_ns()
+        about = (change.key, change.revision)
+
+        def work(c: sqlite3.Connection) -> bool:
+            if change.deleted:
+                c.execute("DELETE FROM hooked WHERE key = ?", (change.key,))
+            else:
+                c.execute("REPLACE INTO hooked VALUES (?, ?)", (change.key, change.position))
+            if report is None:
+                return True
+            try:
+                _queue(
+                    c,
+                    QueuedReport(0, uuid.uuid4().bytes, report_type, "application/json", report, now, *about),
+                )
+            except ReportQueueFull:
+                return False
+            return True
+
+        told = await self._database.write(work)
+        self._commits.note()
+        return told
 
     async def counts(self) -> tuple[str, int, int]:
         """VIF id (empty before the first session), live documents, queued reports."""
@@ -268,12 +324,46 @@ class GuestStore:
         return await self._database.read(lambda c: tuple(c.execute(query).fetchone()))
 
 
+def full() -> str:
+    return f"the guest holds {limits.LIVE_DOCUMENTS} documents already, which is the most"
+
+
+def _queue(c: sqlite3.Connection, report: QueuedReport) -> int:
+    """The sequence the report got, or has already. Raises ReportQueueFull."""
+    same = c.execute("SELECT sequence FROM reports WHERE id = ?", (report.id,)).fetchone()
+    if same is not None:
+        return int(same["sequence"])
+    count, size = c.execute("SELECT count(*), coalesce(sum(length(data)), 0) FROM reports").fetchone()
+    if count >= limits.QUEUED_REPORTS or size + len(report.data) > limits.QUEUED_REPORT_BYTES:
+        raise ReportQueueFull(
+            f"{count} reports with {size} bytes wait for the hypervisor already "
+            f"(at most {limits.QUEUED_REPORTS} and {limits.QUEUED_REPORT_BYTES} bytes)"
+        )
+    row = c.execute(
+        """INSERT INTO reports (id, type, content_type, data, time_unix_ns, about_key, about_revision)
+           VALUES (?, ?, ?, ?, ?, ?, ?)""",
+        (
+            report.id,
+            report.type,
+            report.content_type,
+            report.data,
+            report.time_unix_ns,
+            report.about_key,
+            report.about_revision,
+        ),
+    ).lastrowid
+    assert row is not None
+    return row
+
+
 def _check_bound(c: sqlite3.Connection, binding: Binding) -> None:
     if c.execute("SELECT binding FROM identity").fetchone()[0] != binding.number:
         raise NotBound(f"session {binding.number} of VIF {binding.vif} has been superseded")
 
 
-def _apply(c: sqlite3.Connection, binding: Binding, document: Arrived) -> Application:
+def _apply(
+    c: sqlite3.Connection, binding: Binding, document: Arrived, *, grouped: bool = False
+) -> Application:
     row = c.execute(
         "SELECT origin, revision, deleted FROM documents WHERE key = ?", (document.key,)
     ).fetchone()
@@ -296,6 +386,7 @@ def _apply(c: sqlite3.Connection, binding: Binding, document: Arrived) -> Applic
         document.sha256,
         document.size,
         content,
+        grouped=grouped,
     )
     if content is None:
         c.execute(
@@ -315,11 +406,13 @@ def _put(
     sha256: bytes,
     size: int,
     content: int | None,
+    *,
+    grouped: bool = False,
 ) -> None:
     old = c.execute("SELECT content FROM documents WHERE key = ?", (key,)).fetchone()
     position = c.execute("UPDATE identity SET position = position + 1 RETURNING position").fetchone()[0]
     c.execute(
-        "REPLACE INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "REPLACE INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             key,
             origin,
@@ -331,6 +424,7 @@ def _put(
             position,
             time.time_ns(),
             content,
+            grouped,
         ),
     )
     if old is not None:

@@ -9,8 +9,13 @@ from hvchannel_daemons.storage import pieces
 
 VERSION: Final = 1
 
+# how far the hooks of each key have come; a store that was made before there were hooks gets it when it is opened
+HOOKED: Final = """
+CREATE TABLE hooked (key TEXT PRIMARY KEY, position INTEGER NOT NULL)
+"""
+
 SCHEMA: Final = (
-    pieces.SCHEMA
+    f"{pieces.SCHEMA}{HOOKED};"
     + """
 CREATE TABLE identity (
   vif TEXT NOT NULL,
@@ -28,7 +33,8 @@ CREATE TABLE documents (
   deleted INTEGER NOT NULL,
   position INTEGER NOT NULL UNIQUE,
   stored_unix_ns INTEGER NOT NULL,
-  content INTEGER
+  content INTEGER,
+  grouped INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX documents_live ON documents (key) WHERE NOT deleted;
 CREATE TABLE reports (
@@ -59,6 +65,7 @@ class Stored:
     position: int  # in the order of changes of this store
     stored_unix_ns: int
     content: int | None
+    grouped: bool  # it was stored together with others
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,15 @@ class Arrived:
     sha256: bytes
     size: int
     content: bytes | IO[bytes] | None  # None: a tombstone
+
+    def rewind(self) -> None:
+        """To be stored again."""
+        if self.content is not None and not isinstance(self.content, bytes):
+            self.content.seek(0)
+
+    def close(self) -> None:
+        if self.content is not None and not isinstance(self.content, bytes):
+            self.content.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +112,24 @@ def stored(row: sqlite3.Row) -> Stored:
         position=row["position"],
         stored_unix_ns=row["stored_unix_ns"],
         content=row["content"],
+        grouped=bool(row["grouped"]),
     )
+
+
+def bring_up_to_date(c: sqlite3.Connection) -> None:
+    """A store that was made before there were hooks and groups."""
+    if not _has_hooks(c):
+        c.execute(HOOKED)
+    if not _has_groups(c):
+        c.execute("ALTER TABLE documents ADD COLUMN grouped INTEGER NOT NULL DEFAULT 0")
+
+
+def _has_hooks(c: sqlite3.Connection) -> bool:
+    return c.execute("SELECT 1 FROM sqlite_master WHERE name = 'hooked'").fetchone() is not None
+
+
+def _has_groups(c: sqlite3.Connection) -> bool:
+    return "grouped" in {row["name"] for row in c.execute("PRAGMA table_info(documents)")}
 
 
 def queued_report(row: sqlite3.Row) -> QueuedReport:

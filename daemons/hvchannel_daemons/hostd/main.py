@@ -87,6 +87,7 @@ def hostd(
     session up, sends what the guest lacks, and records acks, reports and the session's state in the feed.
     """
     try:
+        logs.set_up(log_level, log_json)
         if source is not None:
             ipaddress.ip_address(source)
         settings = Settings(heartbeat_seconds=_heartbeat(heartbeat))

@@ -11,38 +11,40 @@ from typing import Final
 from hvchannel_daemons import limits
 from hvchannel_daemons.feed import Document
 
-WINDOW_DOCUMENTS: Final = 256
+WINDOW_DOCUMENTS: Final = limits.GROUP_MEMBERS
 WINDOW_BYTES: Final = 8 * limits.MIB
 _RETRY_SECONDS: Final = 2.0
-_GROUP_BYTES: Final = limits.MIB
+_BATCH_BYTES: Final = limits.MIB
+
+
+Unit = tuple[str, ...]
+"""Keys that were sent together and, when the guest could not store them, are sent together again."""
 
 
 @dataclass(slots=True)
 class _Sent:
     size: int
+    unit: Unit
     put_unix_ns: int
     at: float = math.inf  # loop time at which the last byte was sent
 
 
-def together(documents: list[Document]) -> Iterator[list[Document]]:
-    """The documents in order, in groups whose contents may be in memory at once; a document of several pieces is a
-    group of its own."""
-    group: list[Document] = []
+def batches(documents: list[Document]) -> Iterator[list[Document]]:
+    """The documents in order, as many at once as may be in memory; a document of several pieces comes alone."""
+    batch: list[Document] = []
     size = 0
     for document in documents:
-        if group and size + document.size > _GROUP_BYTES:
-            yield group
-            group, size = [], 0
-        group.append(document)
-        size += document.size
-        if document.size > limits.PIECE_BYTES:
-            group.pop()
-            if group:
-                yield group
+        large = document.size > limits.PIECE_BYTES
+        if batch and (large or size + document.size > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        if large:
             yield [document]
-            group, size = [], 0
-    if group:
-        yield group
+        else:
+            batch.append(document)
+            size += document.size
+    if batch:
+        yield batch
 
 
 class Outbox:
@@ -58,33 +60,45 @@ class Outbox:
         self._sent: dict[tuple[str, int], _Sent] = {}
         self._bytes = 0
         self._room = asyncio.Event()
-        self._retry: dict[str, asyncio.TimerHandle] = {}
-        self._retry_now: set[str] = set()
+        self._retry: dict[Unit, asyncio.TimerHandle] = {}
+        self._retry_now: set[Unit] = set()
         self.position = 0  # of the last document that was looked at
 
     def close(self) -> None:
         for timer in self._retry.values():
             timer.cancel()
 
-    def wanted(self, document: Document) -> bool:
-        """Whether the guest lacks the document; moves `position` on to it."""
-        self.position = document.position
+    def lacks(self, document: Document) -> bool:
+        """Whether the guest lacks the document, at or beyond `position`."""
         if document.position > self._backlog_until:
             return True  # it came after the inventory: its revision is beyond what the guest holds
-        held = self._held.pop(document.key, 0)
-        lacking = held < document.revision and not (document.deleted and held == 0)
-        if lacking:
-            self._backlog.add(document.key)
+        held = self._held.get(document.key, 0)
+        return held < document.revision and not (document.deleted and held == 0)
+
+    def wanted(self, document: Document) -> bool:
+        """Whether the guest lacks the document; moves `position` on to it."""
+        lacking = self.lacks(document)
+        self.position = document.position
+        if document.position <= self._backlog_until:
+            self._held.pop(document.key, None)
+            if lacking:
+                self._backlog.add(document.key)
         return lacking
 
-    async def room(self, size: int) -> None:
-        """Waits until `size` more bytes may be under way; a document larger than the window goes alone."""
-        while self._sent and (len(self._sent) >= WINDOW_DOCUMENTS or self._bytes + size > WINDOW_BYTES):
+    async def room(self, size: int, documents: int = 1) -> None:
+        """Waits until `size` more bytes in so many documents may be under way; more than the window go alone."""
+        while self._sent and (
+            len(self._sent) + documents > WINDOW_DOCUMENTS or self._bytes + size > WINDOW_BYTES
+        ):
             self._room.clear()
             await self._room.wait()
 
-    def begun(self, document: Document) -> None:
-        self._sent[document.key, document.revision] = _Sent(document.size, document.put_unix_ns)
+    def begun(self, document: Document, unit: Unit = ()) -> None:
+        """`unit`: what it goes together with."""
+        self.abandoned(document)  # should it be on its way already
+        self._sent[document.key, document.revision] = _Sent(
+            document.size, unit or (document.key,), document.put_unix_ns
+        )
         self._bytes += document.size
 
     def sent(self, document: Document) -> None:
@@ -106,18 +120,19 @@ class Outbox:
         return self._sent[key, revision].put_unix_ns
 
     def answered(self, key: str, revision: int, *, retry: bool) -> None:
-        """The guest has answered; with `retry` the key is due again after a while."""
-        self._free(key, revision)
+        """The guest has answered; with `retry` the key, and what went with it, is due again after a while."""
+        sent = self._free(key, revision)
         if retry:
-            if key not in self._retry:
-                self._retry[key] = self._loop.call_later(_RETRY_SECONDS, self._due, key)
+            unit = sent.unit if sent else (key,)
+            if unit not in self._retry:
+                self._retry[unit] = self._loop.call_later(_RETRY_SECONDS, self._due, unit)
         elif not any(other == key for other, _ in self._sent):
             self._backlog.discard(key)
         if self.caught_up:
             self._wake.set()
 
-    def take_due(self) -> set[str]:
-        """Keys whose time for another try has come; each is handed out once."""
+    def take_due(self) -> set[Unit]:
+        """Whose time for another try has come; each is handed out once."""
         due, self._retry_now = self._retry_now, set()
         return due
 
@@ -137,13 +152,14 @@ class Outbox:
         (key, revision), sent = next(iter(self._sent.items()))
         return key, revision, self._loop.time() - sent.at
 
-    def _free(self, key: str, revision: int) -> None:
+    def _free(self, key: str, revision: int) -> _Sent | None:
         sent = self._sent.pop((key, revision), None)
         if sent is not None:
             self._bytes -= sent.size
         self._room.set()
+        return sent
 
-    def _due(self, key: str) -> None:
-        del self._retry[key]
-        self._retry_now.add(key)
+    def _due(self, unit: Unit) -> None:
+        del self._retry[unit]
+        self._retry_now.add(unit)
         self._wake.set()

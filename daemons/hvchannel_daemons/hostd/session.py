@@ -11,27 +11,27 @@ from typing import Any, Final
 import grpc
 import structlog
 
-from hvchannel_daemons import limits
 from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.channel import transport
 from hvchannel_daemons.channel.closing import SessionOver, first_cause
 from hvchannel_daemons.channel.pulse import Pulse
-from hvchannel_daemons.channel.versions import AGENT, SPOKEN, Versions
-from hvchannel_daemons.feed import ContentGone, Document, Feed, Report, SessionState
+from hvchannel_daemons.channel.versions import AGENT, GROUPS, SPOKEN, Versions
+from hvchannel_daemons.feed import Feed, SessionState
 from hvchannel_daemons.hostd import metrics, untrusted
 from hvchannel_daemons.hostd.backoff import pace
 from hvchannel_daemons.hostd.endings import AckOverdue, GuestClosed
-from hvchannel_daemons.hostd.outbox import Outbox, together
+from hvchannel_daemons.hostd.intake import Intake
+from hvchannel_daemons.hostd.outbox import Outbox
+from hvchannel_daemons.hostd.sending import Sender
 
 log = structlog.get_logger()
 
 Call = grpc.aio.StreamStreamCall[pb.HostMessage, pb.GuestMessage]
 
-_BATCH: Final = 64
 _NEGOTIATE_SECONDS: Final = 10.0
 _ACK_SECONDS: Final = 60.0
 _GOODBYE_SECONDS: Final = 1.0
-_REPORTS_TOGETHER: Final = 64
+_QUOTA_SECONDS: Final = 5.0  # a change of the quota of reports is heard of within this time
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,6 @@ class HostSession:
         self._stop = stop
         self._pulse = Pulse(settings.heartbeat)
         self._writing = asyncio.Lock()  # gRPC allows one write at a time
-        self._reports: asyncio.Queue[Report] = asyncio.Queue(_REPORTS_TOGETHER)
         self._last_report = 0
         self._synced = False
         self._over: SessionOver | None = None  # why this end closes the session
@@ -103,14 +102,15 @@ class HostSession:
         backlog_until = await self._feed.position(self._vif)
         await self._feed.record_inventory(self._vif, held)
         outbox = Outbox(self._wake, held, backlog_until)
+        intake = Intake((await self._feed.quota(self._vif)).reports_per_second)
         del held
         await self._observe(SessionState.SYNCING, peer)
         try:
             async with asyncio.TaskGroup() as tasks:
                 for task in (
                     self._send_documents(outbox, peer),
-                    self._receive(outbox),
-                    self._store_reports(),
+                    self._receive(outbox, intake),
+                    self._store_reports(intake),
                     self._beat(),
                     self._pulse.silence(),
                     self._overdue(outbox),
@@ -157,55 +157,20 @@ class HostSession:
                 return held
 
     async def _send_documents(self, outbox: Outbox, peer: Peer) -> None:
+        groups = peer.version >= GROUPS
+        sender = Sender(self._send, self._feed, self._vif, outbox, groups=groups)
         while True:
             self._wake.clear()
             now = await self._feed.position(self._vif)
-            while batch := await self._feed.documents(self._vif, after=outbox.position, limit=_BATCH):
-                for group in together([document for document in batch if outbox.wanted(document)]):
-                    await self._send_group(outbox, group)
+            await sender.send_what_is_new()
             outbox.passed(now)
-            for key in outbox.take_due():
-                delivery = await self._feed.delivery(self._vif, key)
-                if delivery is not None and delivery.document.position <= outbox.position:
-                    await self._send_group(outbox, [delivery.document])
             if outbox.caught_up and not self._synced:
                 self._synced = True
                 await self._send(pb.HostMessage(synced=pb.Synced()))
                 await self._observe(SessionState.READY, peer)
             await self._wake.wait()
 
-    async def _send_group(self, outbox: Outbox, group: list[Document]) -> None:
-        if group[0].size > limits.PIECE_BYTES:
-            await self._send_large(outbox, group[0])
-            return
-        for document, data in zip(group, await self._feed.small(group), strict=True):
-            if data is not None:  # else the newer revision comes later in the order of changes
-                await outbox.room(document.size)
-                outbox.begun(document)
-                await self._send(pb.HostMessage(begin=_begin(document, data)))
-                outbox.sent(document)
-                metrics.SENT.inc()
-                metrics.SENT_BYTES.inc(document.size)
-
-    async def _send_large(self, outbox: Outbox, document: Document) -> None:
-        await outbox.room(document.size)
-        try:
-            first = await self._feed.piece(document, 0)
-            outbox.begun(document)
-            await self._send(pb.HostMessage(begin=_begin(document, first)))
-            for n in range(1, -(-document.size // limits.PIECE_BYTES)):
-                data = await self._feed.piece(document, n)
-                piece = pb.DocumentPiece(offset=n * limits.PIECE_BYTES, data=data)
-                await self._send(pb.HostMessage(piece=piece))
-            outbox.sent(document)
-            metrics.SENT.inc()
-            metrics.SENT_BYTES.inc(document.size)
-        except ContentGone:
-            # a newer revision is there already, further on in the order of changes: its Begin abandons this
-            # one
-            outbox.abandoned(document)
-
-    async def _receive(self, outbox: Outbox) -> None:
+    async def _receive(self, outbox: Outbox, intake: Intake) -> None:
         while True:
             message = await self._read()
             kind = message.WhichOneof("message")
@@ -227,19 +192,33 @@ class HostSession:
             elif kind == "report":
                 report = untrusted.report(message.report, after=self._last_report)
                 self._last_report = report.sequence
-                await self._reports.put(report)
+                while not await intake.room(len(report.data), self._pulse.interval):
+                    self._pulse.heard()  # it is we who do not listen
+                intake.put(report)
             elif kind != "heartbeat":
                 raise _unexpected(message, "acks, report or heartbeat")
 
-    async def _store_reports(self) -> None:
+    async def _store_reports(self, intake: Intake) -> None:
+        """Stores reports as fast as the VIF's quota allows; the ack is what lets the guest send more."""
+        slowed = False
         while True:
-            reports = [await self._reports.get()]
-            while not self._reports.empty():
-                reports.append(self._reports.get_nowait())
-            await self._feed.add_reports(self._vif, reports)
-            metrics.REPORTS.inc(len(reports))
-            metrics.REPORT_BYTES.inc(sum(len(report.data) for report in reports))
-            await self._send(pb.HostMessage(report_ack=pb.ReportAck(sequence=reports[-1].sequence)))
+            await intake.some()
+            pause = intake.pause()
+            if intake.rate_is_old(_QUOTA_SECONDS):
+                quota = await self._feed.quota(self._vif)
+                intake.set_rate(quota.reports_per_second)
+            elif pause:
+                if not slowed:
+                    slowed = True
+                    self._log.warning("reports_slowed", reports_per_second=intake.per_second)
+                await asyncio.sleep(min(pause, _QUOTA_SECONDS))
+            else:
+                reports = intake.take()
+                await self._feed.add_reports(self._vif, reports)
+                metrics.REPORTS.inc(len(reports))
+                metrics.REPORT_BYTES.inc(sum(len(report.data) for report in reports))
+                await self._send(pb.HostMessage(report_ack=pb.ReportAck(sequence=reports[-1].sequence)))
+                slowed = slowed and not intake.is_idle
 
     async def _beat(self) -> None:
         while True:
@@ -307,18 +286,6 @@ class HostSession:
                 await self._send(pb.HostMessage(closing=over.closing()))
                 await self._call.done_writing()
                 await self._call.code()
-
-
-def _begin(document: Document, data: bytes) -> pb.DocumentBegin:
-    return pb.DocumentBegin(
-        key=document.key,
-        revision=document.revision,
-        content_type=document.content_type,
-        sha256=document.sha256,
-        size=document.size,
-        deleted=document.deleted,
-        data=data,
-    )
 
 
 def _unexpected(message: pb.GuestMessage, expected: str) -> SessionOver:

@@ -24,37 +24,37 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)hvchannel_daemons/local/guest_local.proto\x12\x12hvchannel.local.v1\"u\n\x08\x44ocument\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\x12\x0c\n\x04size\x18\x05 \x01(\x04\x12\x16\n\x0estored_unix_ns\x18\x06 \x01(\x04\"\x19\n\nGetRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"T\n\x08GetReply\x12\x30\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x1c.hvchannel.local.v1.DocumentH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x1d\n\x0bListRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\t\"4\n\x0cWatchRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x14\n\x0cinline_bytes\x18\x02 \x01(\x04\"\x98\x02\n\nWatchEvent\x12\x31\n\x03put\x18\x01 \x01(\x0b\x32\".hvchannel.local.v1.WatchEvent.PutH\x00\x12\x39\n\x07\x64\x65leted\x18\x02 \x01(\x0b\x32&.hvchannel.local.v1.WatchEvent.DeletedH\x00\x12\x10\n\x06synced\x18\x03 \x01(\x08H\x00\x1aW\n\x03Put\x12.\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x1c.hvchannel.local.v1.Document\x12\x0f\n\x07inlined\x18\x02 \x01(\x08\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\x1a(\n\x07\x44\x65leted\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\x42\x07\n\x05\x65vent\"x\n\rReportRequest\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x11\n\tabout_key\x18\x04 \x01(\t\x12\x16\n\x0e\x61\x62out_revision\x18\x05 \x01(\x04\x12\n\n\x02id\x18\x06 \x01(\x0c\"\x1f\n\x0bReportReply\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x12\n\x10GetStatusRequest\"\x8b\x01\n\x06Status\x12\x0e\n\x06vif_id\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12\x0e\n\x06synced\x18\x03 \x01(\x08\x12\x0f\n\x07version\x18\x04 \x01(\r\x12\x11\n\tdocuments\x18\x05 \x01(\x04\x12\x16\n\x0ereports_queued\x18\x06 \x01(\x04\x12\x12\n\nlast_close\x18\x07 \x01(\t2\x81\x03\n\x05Guest\x12\x45\n\x03Get\x12\x1e.hvchannel.local.v1.GetRequest\x1a\x1c.hvchannel.local.v1.GetReply0\x01\x12G\n\x04List\x12\x1f.hvchannel.local.v1.ListRequest\x1a\x1c.hvchannel.local.v1.Document0\x01\x12K\n\x05Watch\x12 .hvchannel.local.v1.WatchRequest\x1a\x1e.hvchannel.local.v1.WatchEvent0\x01\x12L\n\x06Report\x12!.hvchannel.local.v1.ReportRequest\x1a\x1f.hvchannel.local.v1.ReportReply\x12M\n\tGetStatus\x12$.hvchannel.local.v1.GetStatusRequest\x1a\x1a.hvchannel.local.v1.Statusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)hvchannel_daemons/local/guest_local.proto\x12\x12hvchannel.local.v1\"\x83\x01\n\x08\x44ocument\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\x12\x0c\n\x04size\x18\x05 \x01(\x04\x12\x16\n\x0estored_unix_ns\x18\x06 \x01(\x04\x12\x0c\n\x04\x66ile\x18\x07 \x01(\t\"\x19\n\nGetRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"T\n\x08GetReply\x12\x30\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x1c.hvchannel.local.v1.DocumentH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x1d\n\x0bListRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\t\"4\n\x0cWatchRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x14\n\x0cinline_bytes\x18\x02 \x01(\x04\"\xa6\x02\n\nWatchEvent\x12\x31\n\x03put\x18\x01 \x01(\x0b\x32\".hvchannel.local.v1.WatchEvent.PutH\x00\x12\x39\n\x07\x64\x65leted\x18\x02 \x01(\x0b\x32&.hvchannel.local.v1.WatchEvent.DeletedH\x00\x12\x10\n\x06synced\x18\x03 \x01(\x08H\x00\x12\x0c\n\x04more\x18\x04 \x01(\x08\x1aW\n\x03Put\x12.\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x1c.hvchannel.local.v1.Document\x12\x0f\n\x07inlined\x18\x02 \x01(\x08\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\x1a(\n\x07\x44\x65leted\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\x42\x07\n\x05\x65vent\"x\n\rReportRequest\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x11\n\tabout_key\x18\x04 \x01(\t\x12\x16\n\x0e\x61\x62out_revision\x18\x05 \x01(\x04\x12\n\n\x02id\x18\x06 \x01(\x0c\"\x1f\n\x0bReportReply\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x12\n\x10GetStatusRequest\"\x82\x02\n\x06Status\x12\x0e\n\x06vif_id\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12\x0e\n\x06synced\x18\x03 \x01(\x08\x12\x0f\n\x07version\x18\x04 \x01(\r\x12\x11\n\tdocuments\x18\x05 \x01(\x04\x12\x16\n\x0ereports_queued\x18\x06 \x01(\x04\x12\x12\n\nlast_close\x18\x07 \x01(\t\x12\r\n\x05\x66iles\x18\x14 \x01(\t\x12\x14\n\x0c\x66iles_behind\x18\x15 \x01(\x04\x12\x13\n\x0b\x66iles_error\x18\x16 \x01(\t\x12\r\n\x05hooks\x18\x17 \x01(\t\x12\x15\n\rhooks_pending\x18\x18 \x01(\x04\x12\x15\n\rhooks_running\x18\x19 \x01(\x04\x32\x81\x03\n\x05Guest\x12\x45\n\x03Get\x12\x1e.hvchannel.local.v1.GetRequest\x1a\x1c.hvchannel.local.v1.GetReply0\x01\x12G\n\x04List\x12\x1f.hvchannel.local.v1.ListRequest\x1a\x1c.hvchannel.local.v1.Document0\x01\x12K\n\x05Watch\x12 .hvchannel.local.v1.WatchRequest\x1a\x1e.hvchannel.local.v1.WatchEvent0\x01\x12L\n\x06Report\x12!.hvchannel.local.v1.ReportRequest\x1a\x1f.hvchannel.local.v1.ReportReply\x12M\n\tGetStatus\x12$.hvchannel.local.v1.GetStatusRequest\x1a\x1a.hvchannel.local.v1.Statusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hvchannel_daemons.local.guest_local_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DOCUMENT']._serialized_start=65
-  _globals['_DOCUMENT']._serialized_end=182
-  _globals['_GETREQUEST']._serialized_start=184
-  _globals['_GETREQUEST']._serialized_end=209
-  _globals['_GETREPLY']._serialized_start=211
-  _globals['_GETREPLY']._serialized_end=295
-  _globals['_LISTREQUEST']._serialized_start=297
-  _globals['_LISTREQUEST']._serialized_end=326
-  _globals['_WATCHREQUEST']._serialized_start=328
-  _globals['_WATCHREQUEST']._serialized_end=380
-  _globals['_WATCHEVENT']._serialized_start=383
-  _globals['_WATCHEVENT']._serialized_end=663
-  _globals['_WATCHEVENT_PUT']._serialized_start=525
-  _globals['_WATCHEVENT_PUT']._serialized_end=612
-  _globals['_WATCHEVENT_DELETED']._serialized_start=614
-  _globals['_WATCHEVENT_DELETED']._serialized_end=654
-  _globals['_REPORTREQUEST']._serialized_start=665
-  _globals['_REPORTREQUEST']._serialized_end=785
-  _globals['_REPORTREPLY']._serialized_start=787
-  _globals['_REPORTREPLY']._serialized_end=818
-  _globals['_GETSTATUSREQUEST']._serialized_start=820
-  _globals['_GETSTATUSREQUEST']._serialized_end=838
-  _globals['_STATUS']._serialized_start=841
-  _globals['_STATUS']._serialized_end=980
-  _globals['_GUEST']._serialized_start=983
-  _globals['_GUEST']._serialized_end=1368
+  _globals['_DOCUMENT']._serialized_start=66
+  _globals['_DOCUMENT']._serialized_end=197
+  _globals['_GETREQUEST']._serialized_start=199
+  _globals['_GETREQUEST']._serialized_end=224
+  _globals['_GETREPLY']._serialized_start=226
+  _globals['_GETREPLY']._serialized_end=310
+  _globals['_LISTREQUEST']._serialized_start=312
+  _globals['_LISTREQUEST']._serialized_end=341
+  _globals['_WATCHREQUEST']._serialized_start=343
+  _globals['_WATCHREQUEST']._serialized_end=395
+  _globals['_WATCHEVENT']._serialized_start=398
+  _globals['_WATCHEVENT']._serialized_end=692
+  _globals['_WATCHEVENT_PUT']._serialized_start=554
+  _globals['_WATCHEVENT_PUT']._serialized_end=641
+  _globals['_WATCHEVENT_DELETED']._serialized_start=643
+  _globals['_WATCHEVENT_DELETED']._serialized_end=683
+  _globals['_REPORTREQUEST']._serialized_start=694
+  _globals['_REPORTREQUEST']._serialized_end=814
+  _globals['_REPORTREPLY']._serialized_start=816
+  _globals['_REPORTREPLY']._serialized_end=847
+  _globals['_GETSTATUSREQUEST']._serialized_start=849
+  _globals['_GETSTATUSREQUEST']._serialized_end=867
+  _globals['_STATUS']._serialized_start=870
+  _globals['_STATUS']._serialized_end=1128
+  _globals['_GUEST']._serialized_start=1131
+  _globals['_GUEST']._serialized_end=1516
 # @@protoc_insertion_point(module_scope)

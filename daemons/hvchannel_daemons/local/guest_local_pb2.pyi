@@ -30,6 +30,7 @@ class Document(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
     STORED_UNIX_NS_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     revision: _builtins.int
     content_type: _builtins.str
@@ -38,6 +39,8 @@ class Document(_message.Message):
     """bytes"""
     stored_unix_ns: _builtins.int
     """when it became durable here"""
+    file: _builtins.str
+    """path of the file with its content; empty when guestd keeps no files"""
     def __init__(
         self,
         *,
@@ -47,10 +50,11 @@ class Document(_message.Message):
         sha256: _builtins.bytes = ...,
         size: _builtins.int = ...,
         stored_unix_ns: _builtins.int = ...,
+        file: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "key", b"key", "revision", b"revision", "sha256", b"sha256", "size", b"size", "stored_unix_ns", b"stored_unix_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "file", b"file", "key", b"key", "revision", b"revision", "sha256", b"sha256", "size", b"size", "stored_unix_ns", b"stored_unix_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -196,7 +200,10 @@ class WatchEvent(_message.Message):
     PUT_FIELD_NUMBER: _builtins.int
     DELETED_FIELD_NUMBER: _builtins.int
     SYNCED_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     synced: _builtins.bool
+    more: _builtins.bool
+    """the next event belongs to the same moment"""
     @_builtins.property
     def put(self) -> Global___WatchEvent.Put: ...
     @_builtins.property
@@ -207,10 +214,11 @@ class WatchEvent(_message.Message):
         put: Global___WatchEvent.Put | None = ...,
         deleted: Global___WatchEvent.Deleted | None = ...,
         synced: _builtins.bool = ...,
+        more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "event", b"event", "put", b"put", "synced", b"synced"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "event", b"event", "put", b"put", "synced", b"synced"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "event", b"event", "more", b"more", "put", b"put", "synced", b"synced"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["put", "deleted", "synced"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
@@ -301,6 +309,12 @@ class Status(_message.Message):
     DOCUMENTS_FIELD_NUMBER: _builtins.int
     REPORTS_QUEUED_FIELD_NUMBER: _builtins.int
     LAST_CLOSE_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    FILES_BEHIND_FIELD_NUMBER: _builtins.int
+    FILES_ERROR_FIELD_NUMBER: _builtins.int
+    HOOKS_FIELD_NUMBER: _builtins.int
+    HOOKS_PENDING_FIELD_NUMBER: _builtins.int
+    HOOKS_RUNNING_FIELD_NUMBER: _builtins.int
     vif_id: _builtins.str
     """empty before the first session"""
     connected: _builtins.bool
@@ -315,6 +329,17 @@ class Status(_message.Message):
     """not yet acknowledged by the hypervisor"""
     last_close: _builtins.str
     """why the last session ended"""
+    files: _builtins.str
+    """the directory of the documents' files; empty when there is none"""
+    files_behind: _builtins.int
+    """documents whose file could not be written; `files_error` says why"""
+    files_error: _builtins.str
+    hooks: _builtins.str
+    """the directory of the hooks; empty when there is none"""
+    hooks_pending: _builtins.int
+    """changes whose hooks have not finished, those that run now too"""
+    hooks_running: _builtins.int
+    """changes whose hooks run now"""
     def __init__(
         self,
         *,
@@ -325,10 +350,16 @@ class Status(_message.Message):
         documents: _builtins.int = ...,
         reports_queued: _builtins.int = ...,
         last_close: _builtins.str = ...,
+        files: _builtins.str = ...,
+        files_behind: _builtins.int = ...,
+        files_error: _builtins.str = ...,
+        hooks: _builtins.str = ...,
+        hooks_pending: _builtins.int = ...,
+        hooks_running: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "documents", b"documents", "last_close", b"last_close", "reports_queued", b"reports_queued", "synced", b"synced", "version", b"version", "vif_id", b"vif_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "documents", b"documents", "files", b"files", "files_behind", b"files_behind", "files_error", b"files_error", "hooks", b"hooks", "hooks_pending", b"hooks_pending", "hooks_running", b"hooks_running", "last_close", b"last_close", "reports_queued", b"reports_queued", "synced", b"synced", "version", b"version", "vif_id", b"vif_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

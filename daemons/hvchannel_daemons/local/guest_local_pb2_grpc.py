@@ -82,6 +82,8 @@ class GuestServicer:
 
     def Watch(self, request, context):
         """The state now (one `put` per live document), then `synced`, then each change as long as the caller listens.
+        Changes that belong together (an atomic group) follow each other, all but the last with `more`: who wants to see
+        them together takes them in when one without `more` comes. The state up to `synced` belongs together too.
         A slow caller may miss revisions that were replaced in the meantime, never the newest one, and never a deletion of
         what it was told of (unless 16384 other keys were deleted after it, which is how many tombstones are kept). After a reconnect the state comes anew: compare (key, revision) with what was seen.
         """

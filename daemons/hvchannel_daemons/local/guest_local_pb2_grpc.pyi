@@ -44,6 +44,8 @@ class GuestStub:
     """The live documents under a prefix, by key."""
     Watch: _grpc.UnaryStreamMultiCallable[_guest_local_pb2.WatchRequest, _guest_local_pb2.WatchEvent]
     """The state now (one `put` per live document), then `synced`, then each change as long as the caller listens.
+    Changes that belong together (an atomic group) follow each other, all but the last with `more`: who wants to see
+    them together takes them in when one without `more` comes. The state up to `synced` belongs together too.
     A slow caller may miss revisions that were replaced in the meantime, never the newest one, and never a deletion of
     what it was told of (unless 16384 other keys were deleted after it, which is how many tombstones are kept). After a reconnect the state comes anew: compare (key, revision) with what was seen.
     """
@@ -65,6 +67,8 @@ class GuestAsyncStub(GuestStub):
     """The live documents under a prefix, by key."""
     Watch: _aio.UnaryStreamMultiCallable[_guest_local_pb2.WatchRequest, _guest_local_pb2.WatchEvent]  # type: ignore[assignment]
     """The state now (one `put` per live document), then `synced`, then each change as long as the caller listens.
+    Changes that belong together (an atomic group) follow each other, all but the last with `more`: who wants to see
+    them together takes them in when one without `more` comes. The state up to `synced` belongs together too.
     A slow caller may miss revisions that were replaced in the meantime, never the newest one, and never a deletion of
     what it was told of (unless 16384 other keys were deleted after it, which is how many tombstones are kept). After a reconnect the state comes anew: compare (key, revision) with what was seen.
     """
@@ -101,6 +105,8 @@ class GuestServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_guest_local_pb2.WatchEvent], _abc.AsyncIterator[_guest_local_pb2.WatchEvent]]:
         """The state now (one `put` per live document), then `synced`, then each change as long as the caller listens.
+        Changes that belong together (an atomic group) follow each other, all but the last with `more`: who wants to see
+        them together takes them in when one without `more` comes. The state up to `synced` belongs together too.
         A slow caller may miss revisions that were replaced in the meantime, never the newest one, and never a deletion of
         what it was told of (unless 16384 other keys were deleted after it, which is how many tombstones are kept). After a reconnect the state comes anew: compare (key, revision) with what was seen.
         """

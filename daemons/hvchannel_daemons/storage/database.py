@@ -68,15 +68,23 @@ class Database:
     that raises takes back only itself) and hence one fsync; their results are handed out after the commit.
     """
 
-    def __init__(self, path: Path, schema: str, version: int, *, set_up: Work[None] | None = None) -> None:
-        """Opens or creates the file, mode 0600. Raises DatabaseError,
-        also when the schema is another version's."""
+    def __init__(
+        self,
+        path: Path,
+        schema: str,
+        version: int,
+        *,
+        set_up: Work[None] | None = None,
+        update: Work[None] | None = None,
+    ) -> None:
+        """Opens or creates the file, mode 0600; `set_up` is called in one that was created, `update` in one that was
+        there. Raises DatabaseError, also when the schema is another version's."""
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _create_private(path)
             self._writer = connect(path)
-            self._create(schema, version, set_up)
+            self._create(schema, version, set_up, update)
             self._reader = connect(path)
         except (OSError, sqlite3.Error) as error:
             raise DatabaseError(f"{path}: {error}") from error
@@ -86,7 +94,9 @@ class Database:
         self._thread.start()
         self._closed = False
 
-    def _create(self, schema: str, version: int, set_up: Work[None] | None) -> None:
+    def _create(
+        self, schema: str, version: int, set_up: Work[None] | None, update: Work[None] | None
+    ) -> None:
         self._writer.execute("BEGIN IMMEDIATE")
         found = self._writer.execute("PRAGMA user_version").fetchone()[0]
         if found not in (0, version):
@@ -100,6 +110,8 @@ class Database:
             self._writer.execute(f"PRAGMA user_version={version}")
             if set_up is not None:
                 set_up(self._writer)
+        elif update is not None:
+            update(self._writer)
         self._writer.execute("COMMIT")
 
     async def write(self, work: Work[T]) -> T:

@@ -108,4 +108,4 @@ class Code:
     def _loop_stopped(self) -> None:
         self.stopped_loops += 1
         if self.stopped_loops <= STOPS_LOGGED:
-            log.warning("a loop in an action would not end; it is left", program=self._program.name)
+            log.warning("loop_left", note="a loop in an action would not end", program=self._program.name)

@@ -128,7 +128,11 @@ class Interpreter:
             self.faults += 1
             if self.faults <= FAULTS_LOGGED:
                 log.exception(
-                    "packet dropped by a defect", program=self.program.name, port=port, frame=frame.hex()
+                    "defect_drops_packet",
+                    program=self.program.name,
+                    port=port,
+                    bytes=len(frame),
+                    head=frame[:54].hex(),
                 )
 
     def insert(self, table: str, key: EntryKey, action: Action) -> None:
@@ -166,9 +170,9 @@ class Interpreter:
         entry = live.by_key.get(key)
         return None if entry is None else Entry(key, live.action_of(entry), entry.is_const)
 
-    def size(self, table: str) -> int:
+    def occupancy(self) -> dict[str, tuple[int, int]]:
         """See Engine."""
-        return len(self._tables[table].by_key)
+        return {name: (len(live.by_key), live.table.max_size) for name, live in self._tables.items()}
 
     def entries(self, table: str) -> Iterator[Entry]:
         """See Engine."""

@@ -59,7 +59,8 @@ class Traffic:
         self.overruns += 1
         if self.overruns <= OVERRUNS_LOGGED:
             log.warning(
-                "a frame is clones and passes without end; what is left of it is dropped",
+                "clones_dropped",
+                note="a frame is clones and passes without end",
                 port=port,
                 frame=frame.hex(),
                 passes=MAX_PASSES,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the text of a bmv2 JSON program to a `Program`.
 
-The format: behavioral-model's docs/JSON_format.md, versions 2.x; the target: simple_switch (v1model). A program for PNA is
-put in v1model's terms first (`pna`).
+The format: behavioral-model's docs/JSON_format.md, versions 2.x; the target: simple_switch (v1model). A program for
+PNA is put in v1model's terms first (`pna`).
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def apply_all_or_none(
             apply_update(pipeline, update)
             undos.append(undo)
         except P4RuntimeError as error:
-            _log.debug("batch rolled back", code=error.code.name, reason=error.message, update=place)
+            _log.debug("batch_rolled_back", code=error.code.name, reason=error.message, update=place)
             for step in reversed(undos):
                 step()
             order.restore()

@@ -65,14 +65,7 @@ class P4RuntimeService:
             )
             recover_groups(self._current)
         except (P4RuntimeError, OSError, ValueError) as error:
-            _log.warning(
-                "the pipeline that runs is not taken over; it runs until another is set", reason=str(error)
-            )
-
-    @property
-    def running(self) -> Pipeline | None:
-        """The pipeline in charge."""
-        return self._running
+            _log.warning("pipeline_not_taken_over", note="it runs until another is set", reason=str(error))
 
     def close(self) -> None:
         """Cancels the timers of the pipelines."""
@@ -118,7 +111,7 @@ class P4RuntimeService:
         except P4RuntimeError as error:
             action = p4r.SetForwardingPipelineConfigRequest.Action.Name(request.action)
             self.counts.refused_pipelines += 1
-            _log.warning("pipeline refused", action=action, code=error.code.name, reason=error.message)
+            _log.warning("pipeline_refused", action=action, code=error.code.name, reason=error.message)
             raise
         return p4r.SetForwardingPipelineConfigResponse()
 
@@ -211,7 +204,7 @@ class P4RuntimeService:
                 async for response in responses:
                     yield response
         except P4RuntimeError as error:
-            _log.warning("stream ended", code=error.code.name, reason=error.message)
+            _log.warning("stream_ended", code=error.code.name, reason=error.message)
             raise
 
     def _check_writer(self, request: p4r.WriteRequest | p4r.SetForwardingPipelineConfigRequest) -> None:
@@ -262,7 +255,7 @@ class P4RuntimeService:
         if before is not None and before is not pipeline:
             before.close()
         _log.info(
-            "pipeline committed",
+            "pipeline_committed",
             tables=len(pipeline.program.tables),
             cookie=pipeline.config.cookie.cookie if pipeline.config.HasField("cookie") else None,
         )

@@ -100,7 +100,7 @@ class Streams:
         except P4RuntimeError as error:
             queue.put_nowait(error)
         except Exception:
-            _log.exception("stream ended by a defect")
+            _log.exception("defect_ends_stream")
             queue.put_nowait(P4RuntimeError(Code.INTERNAL, "internal error, see the switch's log"))
         finally:
             queue.put_nowait(None)
@@ -128,7 +128,7 @@ class Streams:
                     "digest_ack)",
                 )
         except P4RuntimeError as error:
-            _log.warning("stream error", kind=kind, code=error.code.name, reason=error.message)
+            _log.warning("stream_error", kind=kind, code=error.code.name, reason=error.message)
             client.send(p4r.StreamMessageResponse(error=_stream_error(request, error)))
 
     def _check_primary(self, client: Client, what: str) -> Pipeline:

@@ -132,7 +132,7 @@ def _apply_serialised(pipeline: Pipeline, data: bytes) -> P4RuntimeError | None:
     try:
         apply_update(pipeline, update)
     except P4RuntimeError as error:
-        _log.debug("update refused", code=error.code.name, reason=error.message)
+        _log.debug("update_refused", code=error.code.name, reason=error.message)
         return error
     pipeline.shapes.learn(update, data)
     return None

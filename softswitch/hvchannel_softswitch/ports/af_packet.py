@@ -140,7 +140,8 @@ class AfPacketPort:
     def _warn_of_offload(self) -> None:
         self._warned = True
         log.warning(
-            "a frame arrived without its checksum: the sender leaves that to hardware that is not there",
+            "checksum_missing",
+            note="the sender leaves it to hardware that is not there",
             port=self.number,
             interface=self.name,
             remedy="ethtool -K <the interface that sends here> tx off",

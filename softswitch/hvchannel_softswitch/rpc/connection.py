@@ -182,10 +182,10 @@ class Connection(asyncio.Protocol):
                 if turns.is_over:
                     return True
         except ConnectionFault as fault:
-            _log.warning("connection ended", code=fault.code.name, reason=str(fault))
+            _log.warning("connection_ended", code=fault.code.name, reason=str(fault))
             self._end(fault.code, str(fault))
         except Exception:
-            _log.exception("connection ended by a defect")
+            _log.exception("defect_ends_connection")
             self._end(ErrorCode.INTERNAL_ERROR, "internal error, see the switch's log")
         if self._is_busy:
             self._is_busy = False

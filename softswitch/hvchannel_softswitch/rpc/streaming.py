@@ -55,7 +55,7 @@ class StreamingCall(Call):
         except RpcError as error:
             self.end(error.status)
         except Exception:
-            _log.exception("stream ended by a defect")
+            _log.exception("defect_ends_stream")
             self.end(DEFECT)
         else:
             self.end(OK)

@@ -47,7 +47,7 @@ class UnaryCall(Call):
         except RpcError as error:
             self.end(error.status)
         except Exception:
-            _log.exception("call ended by a defect")
+            _log.exception("defect_ends_call")
             self.end(DEFECT)
         else:
             if self._outbox is not None or not self._connection.answer(self, answer):

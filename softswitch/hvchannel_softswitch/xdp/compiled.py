@@ -217,5 +217,5 @@ def _refusal(compiled: Compiled, error: bpf.VerifierError) -> str:
     origins = compiled.origins()
     known = error.instruction is not None and error.instruction < len(origins)
     where = f" at {origins[error.instruction]}" if known and error.instruction is not None else ""
-    log.debug("verifier's log", log=error.log[-4000:])
+    log.debug("verifier_log", log=error.log[-4000:])
     return f"the kernel's verifier refuses it{where}: {error}"

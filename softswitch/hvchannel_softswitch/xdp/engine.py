@@ -30,7 +30,7 @@ from hvchannel_softswitch.xdp.counters import Cells
 from hvchannel_softswitch.xdp.exact_table import ExactTable
 from hvchannel_softswitch.xdp.grace import Grace
 from hvchannel_softswitch.xdp.idle import IdleTimes
-from hvchannel_softswitch.xdp.layout import Layout
+from hvchannel_softswitch.xdp.layout import LOST, Layout
 from hvchannel_softswitch.xdp.masked_table import MaskedTable
 from hvchannel_softswitch.xdp.meters import IndirectMeter, check_config
 from hvchannel_softswitch.xdp.records import MAX_PRIORITY
@@ -82,6 +82,7 @@ class XdpEngine:
         }
         self._registers = {name: LiveRegister(arena, r) for name, r in layout.registers.items()}
         self._value_sets: dict[str, tuple[tuple[Match, ...], ...]] = dict.fromkeys(program.value_sets, ())
+        self._lost = Cells(arena, layout, layout.cells + LOST)
         self._groups: dict[int, tuple[Replica, ...]] = {}
         self._sessions: dict[int, CloneSession] = {}
         if adopted:
@@ -150,9 +151,14 @@ class XdpEngine:
         _, slot = live.find(key)
         return live.entry_of(slot) if slot else None
 
-    def size(self, table: str) -> int:
+    @property
+    def lost_records(self) -> int:
+        """Digests, frames for the CPU port and parts of traces that found no room in the ring buffer."""
+        return self._lost.read(0).packets
+
+    def occupancy(self) -> dict[str, tuple[int, int]]:
         """See Engine."""
-        return self._tables[table].count
+        return {name: (live.count, live.table.max_size) for name, live in self._tables.items()}
 
     def entries(self, table: str) -> Iterator[Entry]:
         """See Engine."""

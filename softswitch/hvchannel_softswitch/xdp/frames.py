@@ -14,9 +14,8 @@ from hvchannel_softswitch.model import Program
 from hvchannel_softswitch.model import statements as st
 from hvchannel_softswitch.trace import Tracer
 from hvchannel_softswitch.xdp.compiled import NO_PORTS, CompiledProgram, Left, PortMaps, Probed
-from hvchannel_softswitch.xdp.counters import Cells
 from hvchannel_softswitch.xdp.engine import XdpEngine
-from hvchannel_softswitch.xdp.layout import LOST, STARTED
+from hvchannel_softswitch.xdp.layout import STARTED
 from hvchannel_softswitch.xdp.lower import Role
 from hvchannel_softswitch.xdp.multicast import LiveGroups, Outlet, check_group
 from hvchannel_softswitch.xdp.packing import Packing, packing
@@ -77,13 +76,7 @@ class CompiledEngine(XdpEngine):
             (name, packing(learn_list.widths)) for name, learn_list in program.learn_lists.items()
         ]
         self._messages = tuple(messages(program))
-        self._lost = Cells(self._arena, self.compiled.layout, self.compiled.layout.cells + LOST)
         self._trace = TraceReader(self, self.compiled)
-
-    @property
-    def lost_records(self) -> int:
-        """Digests, frames for the CPU port and parts of traces that found no room in the ring buffer."""
-        return self._lost.read(0).packets
 
     def process(self, port: int, frame: bytes) -> None:
         """See Engine. Raises ValueError for a frame longer than 64 KiB, which no port brings."""

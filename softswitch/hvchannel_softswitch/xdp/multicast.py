@@ -177,7 +177,7 @@ class LiveGroups:
                 if error.errno != errno.EINVAL:
                     raise
                 # The interface went away just now, and its port will be heard of again.
-                log.debug("no outlet", port=replica.port, ifindex=outlet.ifindex)
+                log.debug("no_outlet", port=replica.port, ifindex=outlet.ifindex)
                 with suppress(OSError):
                     devmap.delete(key)
 

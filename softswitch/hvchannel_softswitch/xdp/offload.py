@@ -11,35 +11,20 @@ What was changed is kept in a file, so that a later process can put it back.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import structlog
 
 from hvchannel_softswitch.xdp.features import Feature, Features
 from hvchannel_softswitch.xdp.interfaces import Interface, Interfaces
-from hvchannel_softswitch.xdp.peers import Peer, find_peer, plain_socket
+from hvchannel_softswitch.xdp.offload_records import Changes, Record, Records
+from hvchannel_softswitch.xdp.peers import KnownNamespaces, Peer, find_peer, plain_socket
 
 log = structlog.get_logger(__name__)
 
-Changes = dict[str, bool]
-"""Features by name, and whether each is to be on."""
-
 _PEER_COMMAND = "ethtool -K {} tx off tso off txvlan off gro on"
-
-
-@dataclass
-class _Record:
-    """Of one port: its interface, and which features were wanted before we changed them. `peer`: those of the other
-    end, which is found through this one (and is gone when this one is)."""
-
-    interface: str
-    ifindex: int
-    own: Changes = field(default_factory=dict)
-    peer: Changes = field(default_factory=dict)
 
 
 class Offload:
@@ -48,8 +33,9 @@ class Offload:
     def __init__(self, interfaces: Interfaces, file: Path | None = None) -> None:
         """`file` keeps what to restore, and is taken up when it is there; None: this process alone knows."""
         self._interfaces = interfaces
-        self._file = file
-        self._records = _read(file)
+        self._kept = Records(file)
+        self._records = self._kept.by_port
+        self._namespaces: KnownNamespaces = {}
         self._unreachable: set[int] = set()
 
     def apply(self, port: int, interface: Interface, *, generic: bool) -> None:
@@ -58,15 +44,13 @@ class Offload:
         logged."""
         if port in self._records and self._records[port].ifindex != interface.index:
             self.restore(port)
-        record = self._records.setdefault(port, _Record(interface.name, interface.index))
+        record = self._records.setdefault(port, Record(interface.name, interface.index))
         with closing(Features(plain_socket())) as features:
-            self._change(features, interface.name, "", record, record.own, _own(interface, generic))
+            self._change(features, interface.name, "", port, record.own, _own(interface, generic))
         try:
-            peer = find_peer(self._interfaces, interface)
+            peer = find_peer(self._interfaces, interface, self._namespaces)
         except OSError as error:
-            log.warning(
-                "the other end of a veth is out of reach", interface=interface.name, reason=str(error)
-            )
+            log.warning("peer_out_of_reach", interface=interface.name, reason=str(error))
             return
         if peer is None:
             return
@@ -74,7 +58,7 @@ class Offload:
             self._warn(port, interface, peer)
             return
         with closing(Features(peer.socket)) as features:
-            self._change(features, peer.name, peer.namespace, record, record.peer, _PEER)
+            self._change(features, peer.name, peer.namespace, port, record.peer, _PEER)
 
     def restore(self, port: int) -> None:
         """Puts back what was changed for `port`, after its program was detached (before, a veth refuses segmentation
@@ -88,7 +72,7 @@ class Offload:
                 with closing(Features(plain_socket())) as features:
                     _restore(features, interface.name, "", record.own)
                 self._restore_peer(interface, record.peer)
-        self._save()
+        self._kept.save(port)
 
     def restore_all(self, but: Collection[int] = ()) -> None:
         """`restore` for every port, except those of `but`. Never raises."""
@@ -96,7 +80,7 @@ class Offload:
             self.restore(port)
 
     def _restore_peer(self, interface: Interface, before: Changes) -> None:
-        peer = find_peer(self._interfaces, interface)
+        peer = find_peer(self._interfaces, interface, self._namespaces)
         if peer is not None and peer.socket is not None:
             with closing(Features(peer.socket)) as features:
                 _restore(features, peer.name, peer.namespace, before)
@@ -106,7 +90,7 @@ class Offload:
         features: Features,
         name: str,
         namespace: str,
-        record: _Record,
+        port: int,
         before: Changes,
         rules: Mapping[str, bool],
     ) -> None:
@@ -117,39 +101,30 @@ class Offload:
                 return
             for feature in changes:
                 before.setdefault(feature, found[feature].wanted)
-            self._save()  # first: should this process die in between, its successor restores what needs no restoring
+            # first: should this process die in between, its successor restores what needs no restoring
+            self._kept.save(port)
             features.want(name, changes)
             left = _needed(features.read(name), rules)
         except OSError as error:
-            log.warning("offload cannot be set", interface=name, **_where(namespace), reason=str(error))
+            log.warning("offload_not_set", interface=name, **_where(namespace), reason=str(error))
             return
-        log.info("offload set", interface=name, **_where(namespace), **_listed(changes))
+        log.info("offload_set", interface=name, **_where(namespace), **_listed(changes))
         if left:
-            log.warning("offload cannot be set", interface=name, **_where(namespace), **_listed(left))
+            log.warning("offload_not_set", interface=name, **_where(namespace), **_listed(left))
 
     def _warn(self, port: int, interface: Interface, peer: Peer) -> None:
         if interface.index in self._unreachable:
             return
         self._unreachable.add(interface.index)
         log.warning(
-            "the other end of this port's veth is in a network namespace that is not in sight: unless it is set there, "
-            "frames to it vanish and frames from it arrive with wrong checksums",
+            "peer_not_in_sight",
+            note="the other end of this port's veth is in a network namespace that is not in sight: unless it is set "
+            "there, frames to it vanish and frames from it arrive with wrong checksums",
             port=port,
             interface=interface.name,
             namespace=peer.namespace,
             remedy=_PEER_COMMAND.format(peer.name),
         )
-
-    def _save(self) -> None:
-        if self._file is None:
-            return
-        if not self._records:
-            self._file.unlink(missing_ok=True)
-            return
-        text = json.dumps({port: asdict(record) for port, record in self._records.items()}, indent=1)
-        fresh = self._file.with_suffix(".new")
-        fresh.write_text(text)
-        fresh.replace(self._file)
 
 
 _PEER: Changes = {
@@ -206,7 +181,7 @@ def _needed(found: Mapping[str, Feature], rules: Mapping[str, bool]) -> Changes:
 def _restore(features: Features, name: str, namespace: str, before: Changes) -> None:
     if before:
         features.want(name, before)
-        log.info("offload restored", interface=name, **_where(namespace), **_listed(before))
+        log.info("offload_restored", interface=name, **_where(namespace), **_listed(before))
 
 
 def _where(namespace: str) -> dict[str, str]:
@@ -220,15 +195,3 @@ def _listed(changes: Changes) -> dict[str, str]:
         for side in (True, False)
     }
     return {"on" if side else "off": ", ".join(sorted(listed)) for side, listed in words.items() if listed}
-
-
-def _read(file: Path | None) -> dict[int, _Record]:
-    if file is None:
-        return {}
-    try:
-        return {int(port): _Record(**record) for port, record in json.loads(file.read_text()).items()}
-    except FileNotFoundError:
-        return {}
-    except (ValueError, TypeError, AttributeError) as error:
-        log.warning("what offload settings were before is forgotten", file=str(file), reason=str(error))
-        return {}

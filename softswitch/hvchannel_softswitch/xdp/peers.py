@@ -34,8 +34,15 @@ class Peer:
     socket: socket.socket | None
 
 
-def find_peer(interfaces: Interfaces, interface: Interface) -> Peer | None:
-    """The other end of a veth; None when `interface` is none, or has lost it. Raises OSError."""
+KnownNamespaces = dict[int, Path]
+"""A path to each namespace that was come across, by its number here. Only a hint: names are given anew."""
+
+
+def find_peer(
+    interfaces: Interfaces, interface: Interface, known: KnownNamespaces | None = None
+) -> Peer | None:
+    """The other end of a veth; None when `interface` is none, or has lost it. `known` is used and added to: without it
+    every call looks at every namespace of the machine. Raises OSError."""
     if interface.peer is None:
         return None
     other = interfaces.at(interface.peer, namespace=interface.peer_namespace)
@@ -43,11 +50,30 @@ def find_peer(interfaces: Interfaces, interface: Interface) -> Peer | None:
         return None
     if interface.peer_namespace is None:
         return Peer(other.name, "", plain_socket())
-    for path in _namespaces():
-        with suppress(OSError), _opened(path) as descriptor:
-            if interfaces.namespace_id(descriptor) == interface.peer_namespace:
-                return Peer(other.name, str(path), _socket_inside(descriptor))
+    wanted, known = interface.peer_namespace, {} if known is None else known
+    for looked_at in (_hinted, _unknown, _all):
+        for path in looked_at(wanted, known):
+            with suppress(OSError), _opened(path) as descriptor:
+                number = interfaces.namespace_id(descriptor)
+                if number is not None:
+                    known[number] = path
+                if number == wanted:
+                    return Peer(other.name, str(path), _socket_inside(descriptor))
     return Peer(other.name, f"the one that `ip netns list-id` shows as nsid {interface.peer_namespace}", None)
+
+
+def _hinted(wanted: int, known: KnownNamespaces) -> Iterator[Path]:
+    if (path := known.pop(wanted, None)) is not None:
+        yield path
+
+
+def _unknown(_: int, known: KnownNamespaces) -> Iterator[Path]:
+    seen = set(known.values())
+    return (path for path in _namespaces() if path not in seen)
+
+
+def _all(_: int, __: KnownNamespaces) -> Iterator[Path]:
+    return _namespaces()
 
 
 def _namespaces() -> Iterator[Path]:

@@ -128,7 +128,7 @@ class Pinned:
             try:
                 found[int(path.name)] = Link.from_pin(path)
             except (OSError, ValueError) as error:
-                log.warning("dropped a pin that is no port's link", pin=path.name, reason=str(error))
+                log.warning("pin_dropped", note="it is no port's link", pin=path.name, reason=str(error))
                 pins.unpin(path)
         return found
 

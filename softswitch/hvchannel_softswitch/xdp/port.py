@@ -154,7 +154,9 @@ class XdpPort:
             raise
         self._link, self.mode, self.ifindex, self._before = link, actual, interface.index, interface.counters
         if actual is not mode:
-            log.warning("generic XDP, which is slower", port=self.number, interface=self.name, reason=reason)
+            log.warning(
+                "generic_xdp", note="it is slower", port=self.number, interface=self.name, reason=reason
+            )
             wiring.offload.apply(self.number, interface, generic=True)
         if wiring.pinned:
             wiring.pinned.keep_link(self.number, link)
@@ -164,10 +166,14 @@ class XdpPort:
             return
         self._trouble = trouble
         if trouble is None:
-            log.info("port up", port=self.number, interface=self.name, xdp=self.mode.name.lower())
+            log.info("port_up", port=self.number, interface=self.name, xdp=self.mode.name.lower())
         else:
             log.warning(
-                "port down, waiting for its interface", port=self.number, interface=self.name, reason=trouble
+                "port_down",
+                note="waiting for its interface",
+                port=self.number,
+                interface=self.name,
+                reason=trouble,
             )
 
 

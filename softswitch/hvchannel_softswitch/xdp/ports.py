@@ -168,7 +168,7 @@ class XdpPorts:
                 port.refresh(program, self._mode)
         except NoNativeXdpError as error:
             # A frame cannot be redirected from native XDP to a driver without it, but from generic to anything.
-            log.warning("all ports run generic XDP from now on, which is slower", reason=str(error))
+            log.warning("all_ports_generic_xdp", note="it is slower", reason=str(error))
             self._mode = XdpMode.GENERIC
             for port in self._ports.values():
                 if port.mode is XdpMode.NATIVE:
@@ -186,7 +186,7 @@ class XdpPorts:
             if not stale:
                 running.add(link.info.program_id)
                 continue
-            log.warning("dropped a stale link", port=number, reason=stale)
+            log.warning("stale_link_dropped", port=number, reason=stale)
             cut(link)
             assert self._wiring.pinned is not None
             self._wiring.pinned.drop_link(number)
@@ -194,9 +194,9 @@ class XdpPorts:
         run = self._wiring.pinned.newest_run(running) if self._wiring.pinned else None
         if run is not None:
             self._program = run.program
-            log.info("took over a running program", program=run.program.info.id, ports=len(running))
+            log.info("program_taken_over", program=run.program.info.id, ports=len(running))
         elif running:
-            log.warning("dropped links whose program is not pinned", programs=sorted(running))
+            log.warning("links_dropped", note="their program is not pinned", programs=sorted(running))
             for port in self._ports.values():
                 port.detach()
         # Perhaps it is generic since another's driver has nothing else: right for all then, and if not, only slower.

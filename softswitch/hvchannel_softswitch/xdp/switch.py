@@ -116,7 +116,7 @@ class XdpSwitch:
             return None
         found = kept(self._pinned.directory, run.program.info.id)
         if found is None or not found.fits(self.drop_port, self.cpu_port) or {ARENA, EVENTS} - set(run.maps):
-            log.warning("what runs on the ports is not taken over; it forwards until a pipeline replaces it")
+            log.warning("program_not_taken_over", note="it forwards until a pipeline replaces it")
             return None
         return found
 
@@ -132,7 +132,7 @@ class XdpSwitch:
             self._lead(engine)
             self._ports.run(run.program, run.maps)  # ports that the other process had not come to yet
         self._take_charge(engine)
-        log.info("took over the tables of the running program")
+        log.info("tables_taken_over")
         return engine
 
     def keep_config(self, config: bytes) -> None:
@@ -185,7 +185,7 @@ class XdpSwitch:
             try:
                 build = engine.compiled.build(trace=True)
             except UnsupportedProgram as error:
-                log.warning("this program's packets are not traced", reason=str(error))
+                log.warning("program_not_traced", reason=str(error))
             else:
                 self._is_traced = True
                 return build
@@ -201,8 +201,9 @@ class XdpSwitch:
             if engine.multicasts and generic != self._generic:
                 self._generic = generic
                 log.warning(
-                    "frames that arrive by these ports are not multicast: generic XDP does not tell egress of "
-                    "which packet a copy is (--engine interpreter multicasts on any port)",
+                    "ports_without_multicast",
+                    note="frames that arrive there are not multicast: generic XDP does not tell egress of which packet "
+                    "a copy is (--engine interpreter multicasts on any port)",
                     ports=generic,
                 )
 

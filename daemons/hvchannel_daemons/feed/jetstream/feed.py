@@ -11,12 +11,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
 from hvchannel_daemons import limits
+from hvchannel_daemons.feed.groups import Member
 from hvchannel_daemons.feed.interface import (
     Ack,
     Claim,
     Contended,
     Delivery,
     Document,
+    FeedError,
     Owner,
     Report,
     Session,
@@ -27,7 +29,7 @@ from hvchannel_daemons.feed.jetstream import records
 from hvchannel_daemons.feed.jetstream.behind import Behind, Message
 from hvchannel_daemons.feed.jetstream.claims import Claims
 from hvchannel_daemons.feed.jetstream.contents import Contents
-from hvchannel_daemons.feed.jetstream.layout import Layout, decoded, ensure, last
+from hvchannel_daemons.feed.jetstream.layout import Layout, decoded, ensure, last, subjects
 from hvchannel_daemons.feed.jetstream.link import Link, WrongSequenceError
 from hvchannel_daemons.feed.jetstream.mirror import Mirror, names
 from hvchannel_daemons.feed.jetstream.reader import everything
@@ -35,6 +37,7 @@ from hvchannel_daemons.feed.jetstream.records import Entry, Known
 from hvchannel_daemons.feed.jetstream.reports import Reports
 from hvchannel_daemons.feed.jetstream.watching import Watching
 from hvchannel_daemons.feed.location import Access, NatsUrl
+from hvchannel_daemons.feed.quotas import Quota, Usage
 from hvchannel_daemons.storage.pieces import ContentGone
 
 _RELEASE_SECONDS: Final = 0.2  # between looks at whether the server is there
@@ -117,6 +120,18 @@ class NatsFeed:
 
         return await self._replace(vif, key, message)
 
+    async def put_group(self, vif: str, members: Sequence[Member]) -> dict[str, int]:
+        raise FeedError("groups are not supported on NATS yet")
+
+    async def quota(self, vif: str) -> Quota:
+        return Quota()
+
+    async def set_quota(self, vif: str, quota: Quota | None) -> None:
+        raise FeedError("quotas are not supported on NATS yet")
+
+    async def usage(self, vif: str) -> Usage:
+        return Usage()
+
     async def delivery(self, vif: str, key: str) -> Delivery | None:
         if (held := self._mirror.of(vif)) is not None:
             document = held.documents.get(key)
@@ -181,9 +196,8 @@ class NatsFeed:
         return found
 
     async def vifs(self) -> list[str]:
-        pattern = self._layout.documents_of(None)
-        info = await self._link.call(lambda: self._link.js.stream_info(self._layout.documents, pattern))
-        documents = {names(subject)[0] for subject in info.state.subjects or {}}
+        found, _ = await subjects(self._link, self._layout.documents, self._layout.documents_of(None))
+        documents = {names(subject)[0] for subject in found}
         sessions = {session.vif for session in await self._sessions()}
         return sorted(documents | set(await self._reports.vifs()) | sessions)
 
@@ -198,8 +212,8 @@ class NatsFeed:
         await self._claims.start(host)
         self._link.patient = True
         await self._mirror.start()
-        subjects = self._layout.sessions_of(host)
-        before = await everything(self._link, self._layout.state, subjects, after=None)
+        sessions = self._layout.sessions_of(host)
+        before = await everything(self._link, self._layout.state, sessions, after=None)
         await self._behind.put({stored.subject: _DROPPED for stored in before if stored.data})
         return {decoded(stored.subject.rpartition(".")[2]) for stored in before}
 
@@ -364,9 +378,8 @@ class NatsFeed:
 
     async def _check_room(self, vif: str) -> None:
         """Raises ValueError when the VIF may have no further document."""
-        pattern = self._layout.documents_of(vif)
-        info = await self._link.call(lambda: self._link.js.stream_info(self._layout.documents, pattern))
-        if len(info.state.subjects or {}) < limits.LIVE_DOCUMENTS:
+        found, _ = await subjects(self._link, self._layout.documents, self._layout.documents_of(vif))
+        if len(found) < limits.LIVE_DOCUMENTS:
             return  # tombstones included, which are cheap to count
         documents, _ = await self._of(vif, acks=False)
         if sum(not document.deleted for document in documents.values()) >= limits.LIVE_DOCUMENTS:

@@ -5,13 +5,15 @@ docs/feed.md tells operators the same: whoever changes one changes the other.
 """
 
 import asyncio
+import json
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from nats.js.api import DiscardPolicy, RePublish, StreamConfig
+from nats.js.errors import APIError
 
 from hvchannel_daemons.feed.interface import HISTORY_REVISIONS, FeedError
-from hvchannel_daemons.feed.jetstream.link import Link, MissingError
+from hvchannel_daemons.feed.jetstream.link import REQUEST_SECONDS, Link, MissingError
 from hvchannel_daemons.feed.jetstream.records import Stored, lifted
 
 REPORTS_KEPT: Final = 10_000  # of one VIF
@@ -185,6 +187,32 @@ async def _servers(link: Link) -> int:
             break
         await asyncio.sleep(0.05)
     return len({server.netloc for server in (*link.nc.servers, *link.nc.discovered_servers)})
+
+
+async def subjects(link: Link, stream: str, pattern: str) -> tuple[list[str], int]:
+    """The subjects of a pattern that have messages, and the stream's last sequence before that. Raises FeedError."""
+    found: dict[str, int] = {}
+    sequence = -1
+
+    async def ask() -> dict[str, Any]:
+        asked = json.dumps({"subjects_filter": pattern, "offset": len(found)}).encode()
+        message = await link.nc.request(f"$JS.API.STREAM.INFO.{stream}", asked, timeout=REQUEST_SECONDS)
+        answer: dict[str, Any] = json.loads(message.data)
+        if "error" in answer:
+            raise APIError.from_error(answer["error"])
+        return answer
+
+    while True:
+        try:
+            answer = await link.call(ask)
+        except MissingError as error:
+            raise FeedError(f"feed {link.url}: its stream {stream} is gone") from error
+        state = answer["state"]
+        sequence = state["last_seq"] if sequence < 0 else sequence
+        more = state.get("subjects") or {}
+        found |= more
+        if not more or len(found) >= answer.get("total", 0):  # the server tells of 100,000 at a time
+            return list(found), sequence
 
 
 async def last(link: Link, stream: str, subject: str) -> Stored | None:

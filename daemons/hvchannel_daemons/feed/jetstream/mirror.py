@@ -22,15 +22,14 @@ from hvchannel_daemons import limits
 from hvchannel_daemons.feed.interface import Claim, Document, FeedError
 from hvchannel_daemons.feed.jetstream.claims import Claims
 from hvchannel_daemons.feed.jetstream.contents import Contents
-from hvchannel_daemons.feed.jetstream.layout import Layout, decoded, following, last
+from hvchannel_daemons.feed.jetstream.layout import Layout, decoded, following, last, subjects
 from hvchannel_daemons.feed.jetstream.link import Link, MissingError
-from hvchannel_daemons.feed.jetstream.reader import everything
 from hvchannel_daemons.feed.jetstream.records import Known, Stored, entry
 
 log = structlog.get_logger()
 
 ROUND_SECONDS: Final = 300.0
-_AT_ONCE: Final = 16
+_AT_ONCE: Final = 32
 _LAGS: Final = 100  # looks, about 0.1 s apart, at a leader that has yet to catch up
 
 
@@ -95,22 +94,13 @@ class Mirror:
         one = self._vifs[claim.vif] = Mirrored(claim)
         subject = self._layout.news(claim.vif)
         one.news = await self._link.call(lambda: self._link.nc.subscribe(subject, cb=self._heard(one)))
-        async with self._room:
-            if self._replicas == 1:
-                # what is there now comprises all changes up to any sequence seen before
-                one.read = self._newest
-            else:
-                # the consumer may be at a replica that has yet to get there: the leader is asked for the rest
-                info = await self._link.call(lambda: self._link.js.stream_info(self._layout.documents))
-                one.there = max(one.there, info.state.last_seq)
-            documents, acks = await asyncio.gather(
-                everything(
-                    self._link, self._layout.documents, self._layout.documents_of(claim.vif), after=None
-                ),
-                everything(self._link, self._layout.state, self._layout.acks_of(claim.vif), after=None),
-            )
+        documents, sequence = await self._newest_of(
+            self._layout.documents, self._layout.documents_of(claim.vif)
+        )
+        acks, _ = await self._newest_of(self._layout.state, self._layout.acks_of(claim.vif))
         for stored in documents:
             self._take(one, stored)
+        one.read = sequence  # what came meanwhile is read again, in order
         one.acks.update({names(stored.subject)[1]: Known.decoded(stored) for stored in acks})
         await self._read(one)
         one.complete = True
@@ -142,6 +132,22 @@ class Mirror:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._failure.done():
             self._failure.exception()
+
+    async def _newest_of(self, stream: str, pattern: str) -> tuple[list[Stored], int]:
+        """Each subject's last message, in order, and a sequence up to which none is missing.
+
+        Asked of the stream's leader one by one: a consumer costs the server more than a dozen of them, and may be at a
+        replica that has yet to catch up.
+        """
+        async with self._room:
+            found, sequence = await subjects(self._link, stream, pattern)
+
+        async def newest(subject: str) -> Stored | None:
+            async with self._room:
+                return await last(self._link, stream, subject)
+
+        stored = [one for one in await asyncio.gather(*map(newest, found)) if one is not None]
+        return sorted(stored, key=lambda one: one.sequence), sequence
 
     def _heard(self, one: Mirrored) -> Callable[[Msg], Coroutine[Any, Any, None]]:
         owner = self._layout.owner_news(one.claim.vif)
@@ -199,9 +205,11 @@ class Mirror:
                 at=stored.sequence,
             )
             return
-        old = one.documents.pop(key, None)
+        old = one.documents.get(key)
+        if old is not None and old.position >= stored.sequence:
+            return
         if old is not None:
-            self._contents.forget(old.content)
+            self._contents.forget(one.documents.pop(key).content)
         one.documents[key] = found.document
         if isinstance(found.document.content, int) and found.document.size:
             self._contents.keep(found.document.content, 0, stored.data)

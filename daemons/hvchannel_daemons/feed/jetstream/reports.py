@@ -11,7 +11,7 @@ from typing import Final
 from hvchannel_daemons import limits
 from hvchannel_daemons.feed.interface import Report, StoredReport
 from hvchannel_daemons.feed.jetstream.contents import Contents
-from hvchannel_daemons.feed.jetstream.layout import REPORTS_KEPT, Layout, decoded, last
+from hvchannel_daemons.feed.jetstream.layout import REPORTS_KEPT, Layout, decoded, last, subjects
 from hvchannel_daemons.feed.jetstream.link import Link, WrongSequenceError
 from hvchannel_daemons.feed.jetstream.reader import everything
 from hvchannel_daemons.feed.jetstream.records import Stored, report_headers, stored_report
@@ -91,9 +91,8 @@ class Reports:
         return {vif: report for vif, report in reports.items() if report is not None}
 
     async def vifs(self) -> list[str]:
-        subject = self._layout.reports_of(None)
-        info = await self._link.call(lambda: self._link.js.stream_info(self._layout.reports, subject))
-        return [decoded(name.rpartition(".")[2]) for name in info.state.subjects or {}]
+        found, _ = await subjects(self._link, self._layout.reports, self._layout.reports_of(None))
+        return [decoded(name.rpartition(".")[2]) for name in found]
 
     async def _add(self, vif: str, report: Report) -> bool:
         subject = self._layout.reports_of(vif)
