@@ -96,6 +96,17 @@ TARGETS = (
         # Its P4Info has them, its JSON has not (docs/ports.md).
         tolerated=r"Direct counter not used; ignoring",
     ),
+    Target(
+        name="psa",
+        compiler="p4c-bm2-psa",
+        folders=("psa",),
+        arguments=(
+            *("--std", "p4-16", "--arch", "psa"),
+            *("-o", "{out}.json", "--p4runtime-files", "{out}.p4info.txtpb"),
+        ),
+        kept=(".p4info.txtpb",),  # nothing here runs its JSON
+        tolerated=r"Direct counter not used; ignoring",
+    ),
 )
 
 

@@ -15,6 +15,7 @@ class Reason(enum.StrEnum):
     NO_ARP = "NO_ARP"
     REFUSED = "REFUSED"
     TIMEOUT = "TIMEOUT"
+    TLS = "TLS"
 
     # a connection that ended
     LOST = "LOST"

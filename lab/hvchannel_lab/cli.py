@@ -81,6 +81,12 @@ FeedOption = Annotated[
     FeedEngine,
     typer.Option("--feed", help="Where documents come from. nats: the lab runs a nats-server of its own."),
 ]
+TlsOption = Annotated[
+    bool,
+    typer.Option(
+        "--channel-tls", help="Mutual TLS on the channel, by certificates of a CA for this lab alone."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, progress on stderr.")]
 
 
@@ -131,6 +137,7 @@ def run(
     target: TargetOption = Target.SOFTSWITCH,
     engine: EngineOption = Engine.AUTO,
     feed_engine: FeedOption = FeedEngine.SQLITE,
+    channel_tls: TlsOption = False,
     hosts: HostsOption = 1,
     once: Annotated[bool, typer.Option("--once", help="End after the journey, on a terminal too.")] = False,
     keep: KeepOption = False,
@@ -160,6 +167,7 @@ def run(
                 target=target,
                 engine=engine,
                 feed_engine=feed_engine,
+                channel_tls=channel_tls,
                 hosts=hosts,
             )
         )
@@ -176,6 +184,7 @@ def up(
     target: TargetOption = Target.SOFTSWITCH,
     engine: EngineOption = Engine.AUTO,
     feed_engine: FeedOption = FeedEngine.SQLITE,
+    channel_tls: TlsOption = False,
     hosts: HostsOption = 1,
     keep: KeepOption = False,
     trace_limit: Annotated[
@@ -200,6 +209,7 @@ def up(
                 target=target,
                 engine=engine,
                 feed_engine=feed_engine,
+                channel_tls=channel_tls,
                 hosts=hosts,
             )
         )

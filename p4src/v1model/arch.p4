@@ -26,5 +26,14 @@ const color_t COLOR_RED = 2; // RFC 2698
 #define POLICE(meter, meta) meter.read(meta.color)
 
 #define ARCH_METADATA
+#define ARCH_HEADERS
+
+// The parser needs nothing more.
+#define PARSER_UNITS
+#define PARSED_ETHERNET(hdr, meta)
+#define PARSED_ARP(hdr, meta)
+#define PARSED_IPV4(hdr, meta)
+#define PARSED_TCP(hdr, meta)
+#define PARSED_UDP(hdr, meta)
 
 #endif

@@ -5,6 +5,7 @@ from typing import Final
 
 import grpc
 
+from hvchannel_daemons.channel import tls
 from hvchannel_daemons.limits import MESSAGE_BYTES
 from hvchannel_daemons.reasons import Reason
 
@@ -56,6 +57,8 @@ def ended(message: object) -> bool:
 def cause(code: grpc.StatusCode | None, details: str | None, address: str) -> tuple[Reason, str]:
     """Why the connection to `address` failed: our code, and one line in words rather than gRPC's codes."""
     text = details or ""
+    if (refused := tls.trouble(text, address)) is not None:
+        return Reason.TLS, refused
     if "Connection refused" in text:
         return Reason.REFUSED, f"connection refused: nothing listens on {address}"
     if "No route to host" in text or "Host is unreachable" in text:

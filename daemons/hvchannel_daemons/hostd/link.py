@@ -14,6 +14,7 @@ import structlog
 from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.channel import channel_pb2_grpc, transport
 from hvchannel_daemons.channel.closing import SessionOver
+from hvchannel_daemons.channel.tls import dial
 from hvchannel_daemons.feed import Claim, Feed, FeedError, Session, SessionState
 from hvchannel_daemons.hostd import metrics
 from hvchannel_daemons.hostd.backoff import Backoff, Damper, Pause, pace
@@ -134,7 +135,8 @@ class VifLink:
             family = "ipv6" if ":" in self.lip else "ipv4"
             target = f"{family}:{self._address}"
             with metrics.attempt():
-                async with grpc.aio.insecure_channel(target, options=transport.CLIENT) as channel:
+                tls = self._settings.tls
+                async with dial(target, self._vif, transport.CLIENT, tls) as channel:
                     await self._converse(channel, claim, over)
         except Exception as error:  # one VIF's trouble must not end hostd, nor go unseen
             ended = ending(error, self._address)

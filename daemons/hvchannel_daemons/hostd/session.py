@@ -15,6 +15,7 @@ from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.channel import transport
 from hvchannel_daemons.channel.closing import SessionOver, first_cause
 from hvchannel_daemons.channel.pulse import Pulse
+from hvchannel_daemons.channel.tls import Tls
 from hvchannel_daemons.channel.versions import AGENT, GROUPS, SPOKEN, Versions
 from hvchannel_daemons.feed import Feed, SessionState
 from hvchannel_daemons.hostd import metrics, untrusted
@@ -39,6 +40,7 @@ class Settings:
     heartbeat_seconds: float | None = 1.0  # None: by the number of VIFs
     connect_seconds: float = 3.0
     versions: Versions = SPOKEN
+    tls: Tls | None = None  # on the channel
 
     @property
     def heartbeat(self) -> float:

@@ -15,8 +15,18 @@
 #define METERED_BY(meter)
 #define POLICE(meter, meta) meta.color = meter.execute(meta.in_port)
 
-// What PNA's package has before the main control (nothing: decryption is not in bmv2's), and how its deparser takes the headers.
+// What PNA's package has before the main control (nothing: decryption is not in bmv2's), and how its deparser takes the
+// headers.
 #define PRE_CONTROL
 #define DEPARSED inout
+
+// The stages and the parser need nothing more.
+#define ARCH_METADATA
+#define PARSER_UNITS
+#define PARSED_ETHERNET(hdr, meta)
+#define PARSED_ARP(hdr, meta)
+#define PARSED_IPV4(hdr, meta)
+#define PARSED_TCP(hdr, meta)
+#define PARSED_UDP(hdr, meta)
 
 #endif
