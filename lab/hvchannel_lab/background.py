@@ -33,6 +33,7 @@ def background_lab(
     target: Target = Target.SOFTSWITCH,
     engine: Engine = Engine.AUTO,
     feed_engine: FeedEngine = FeedEngine.SQLITE,
+    channel_tls: bool = False,
     hosts: int = 1,
     trace_limit: int = DEFAULT_TRACE_LIMIT,
     up_within: float = 120.0,
@@ -53,6 +54,7 @@ def background_lab(
         "--trace-limit",
         str(trace_limit),
     ]
+    options += ["--channel-tls"] if channel_tls else []
     printed = state.with_name(f"{state.name}.log")
     with printed.open("wb") as output:
         process = subprocess.Popen(

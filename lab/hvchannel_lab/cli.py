@@ -78,6 +78,12 @@ FeedOption = Annotated[
     FeedEngine,
     typer.Option("--feed", help="Where documents come from. nats: the lab runs a nats-server of its own."),
 ]
+TlsOption = Annotated[
+    bool,
+    typer.Option(
+        "--channel-tls", help="Mutual TLS on the channel, by certificates of a CA for this lab alone."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, progress on stderr.")]
 
 
@@ -121,6 +127,7 @@ def run(
     target: TargetOption = Target.SOFTSWITCH,
     engine: EngineOption = Engine.AUTO,
     feed_engine: FeedOption = FeedEngine.SQLITE,
+    channel_tls: TlsOption = False,
     hosts: HostsOption = 1,
     once: Annotated[bool, typer.Option("--once", help="End after the journey, on a terminal too.")] = False,
     keep: KeepOption = False,
@@ -150,6 +157,7 @@ def run(
                 target=target,
                 engine=engine,
                 feed_engine=feed_engine,
+                channel_tls=channel_tls,
                 hosts=hosts,
             )
         )
@@ -166,6 +174,7 @@ def up(
     target: TargetOption = Target.SOFTSWITCH,
     engine: EngineOption = Engine.AUTO,
     feed_engine: FeedOption = FeedEngine.SQLITE,
+    channel_tls: TlsOption = False,
     hosts: HostsOption = 1,
     keep: KeepOption = False,
     trace_limit: Annotated[
@@ -190,6 +199,7 @@ def up(
                 target=target,
                 engine=engine,
                 feed_engine=feed_engine,
+                channel_tls=channel_tls,
                 hosts=hosts,
             )
         )

@@ -58,6 +58,7 @@ class Options:
     target: Target = Target.SOFTSWITCH
     engine: Engine = Engine.AUTO
     feed_engine: FeedEngine = FeedEngine.SQLITE
+    channel_tls: bool = False
     hosts: int = 1
 
 
@@ -104,6 +105,7 @@ def serve(options: Options) -> int:
             target=options.target,
             engine=options.engine,
             feed_engine=options.feed_engine,
+            channel_tls=options.channel_tls,
             hosts=options.hosts,
         )
         return asyncio.run(_serve(options, topology, errors, progress))

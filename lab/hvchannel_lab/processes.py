@@ -7,12 +7,15 @@ import shutil
 import sys
 from pathlib import Path
 
+from hvchannel_daemons.channel import identity
+
 from hvchannel_lab import bmv2
 from hvchannel_lab.installation import program_path
 from hvchannel_lab.observed import observed
 from hvchannel_lab.parts import Hypervisor, Vm
 from hvchannel_lab.supervisor import Program
 from hvchannel_lab.targets import Target
+from hvchannel_lab.throwaway_ca import Authority
 from hvchannel_lab.topology import Topology
 
 DEVICE_ID = 1
@@ -24,6 +27,12 @@ def write_configuration(topology: Topology) -> None:
     """The folders of all parts and their controllers' files. Raises OSError."""
     for who in topology.places:
         topology.folder(who).mkdir(mode=0o700, parents=True, exist_ok=True)
+    if topology.channel_tls:
+        authority = Authority(f"hvchannel lab {topology.name}")
+        for hypervisor in topology.hypervisors:
+            authority.issue(topology.tls_folder(hypervisor.name), identity.HYPERVISOR)
+        for vm in topology.vms:
+            authority.issue(topology.tls_folder(vm.name), identity.guest_name(vm.vif))
     for hypervisor in topology.hypervisors:
         text = _host_configuration(topology, hypervisor)
         (topology.folder(hypervisor.name) / "control.toml").write_text(text, encoding="utf-8")
@@ -42,6 +51,7 @@ def host_programs(topology: Topology, hypervisor: Hypervisor) -> list[Program]:
         *("--host", who),
         *("--source", str(hypervisor.address.ip)),
         *("--socket", str(socket := topology.folder(who) / "hostd.sock")),
+        *_tls(topology, who),
     )
     return [
         _switch(topology, who, hypervisor.namespace),
@@ -80,6 +90,7 @@ def vm_programs(topology: Topology, vm: Vm) -> list[Program]:
         *("--listen", f"{topology.channel.cip}:{topology.channel.guest_tcp_port}"),
         *("--state", str(topology.folder(vm.name) / "guestd")),
         *("--socket", str(socket)),
+        *_tls(topology, vm.name),
     )
     return [
         _switch(topology, vm.name, vm.namespace),
@@ -139,6 +150,10 @@ def _controller(topology: Topology, who: str, namespace: str, profile: str) -> P
         *(who, "control", namespace, argv, _log(topology, who, "control"), _CONTROLLER), ready=socket
     )
     return observed(program, socket)
+
+
+def _tls(topology: Topology, who: str) -> tuple[str, ...]:
+    return ("--channel-tls", str(topology.tls_folder(who))) if topology.channel_tls else ()
 
 
 def _log(topology: Topology, who: str, name: str) -> Path:

@@ -49,6 +49,7 @@ class Topology(Model):
     hypervisors: Annotated[tuple[Hypervisor, ...], Field(min_length=1)]
     vms: tuple[Vm, ...]
     feed_engine: FeedEngine = FeedEngine.SQLITE
+    channel_tls: bool = False  # hostd and guestd know each other by certificates of the lab's own CA
     control_plane: ControlPlane | None = None  # None: the feed is a file
 
     @property
@@ -163,6 +164,10 @@ class Topology(Model):
         """Where the controller of `who` serves its local API."""
         return self.folder(who) / "control.sock"
 
+    def tls_folder(self, who: str) -> Path:
+        """Certificates of the channel, of a lab with TLS on it."""
+        return self.folder(who) / "tls"
+
     def guestd_socket(self, vm: str) -> Path:
         """Where guestd serves the VM's local programs."""
         return self.folder(vm) / "guestd.sock"
@@ -208,6 +213,7 @@ def plan(
     target: Target = Target.SOFTSWITCH,
     engine: Engine = Engine.AUTO,
     feed_engine: FeedEngine = FeedEngine.SQLITE,
+    channel_tls: bool = False,
     hosts: int = 1,
 ) -> Topology:
     """The lab of that name with so many hypervisors and VMs on each of them. Raises TopologyError."""
@@ -234,6 +240,7 @@ def plan(
         target=target,
         engine=engine,
         feed_engine=feed_engine,
+        channel_tls=channel_tls,
         trace_limit=trace_limit,
         channel=channel or Channel(),
         hypervisors=hypervisors,

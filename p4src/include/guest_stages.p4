@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the guest vSwitch is made of in every architecture: the host's, with the second identifier, and without translation, since
-// a guest knows no address but the CIP.
+// What the guest vSwitch is made of in every architecture: the host's, with the second identifier, and without
+// translation, since a guest knows no address but the CIP.
 #ifndef GUEST_STAGES_P4
 #define GUEST_STAGES_P4
 

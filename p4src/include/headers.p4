@@ -76,7 +76,16 @@ header udp_t {
     bit<16> checksum;
 }
 
+// From the ingress to the egress of an architecture that keeps no metadata between the two (it is in its ARCH_HEADERS).
+header bridge_t {
+    verdict_t verdict;
+    bit<6>    _pad;
+    role_t    out_role;
+    bit<24>   identifier;
+}
+
 struct headers_t {
+    ARCH_HEADERS
     packet_out_t packet_out;
     packet_in_t  packet_in;
     ethernet_t   ethernet;

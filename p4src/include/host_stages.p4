@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the host vSwitch is made of in every architecture: an architecture's main puts it in order. The include path looks into the
-// architecture's folder first, so that a file there stands in for the one of the same name in stages/.
+// What the host vSwitch is made of in every architecture: an architecture's main puts it in order. The include path looks
+// into the architecture's folder first, so that a file there stands in for the one of the same name in stages/.
 #ifndef HOST_STAGES_P4
 #define HOST_STAGES_P4
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the stages tell each other about a packet. An architecture's main fills in `in_port`, `from_controller` and `malformed`, and carries
-// out `out_port` and `verdict`; no stage sees the architecture's own metadata. ARCH_METADATA is what the architecture's files tell each
-// other, such as a checksum engine's residual.
+// What the stages tell each other about a packet. An architecture's main fills in `in_port`, `from_controller` and
+// `malformed`, and carries out `out_port` and `verdict`; no stage sees the architecture's own metadata. ARCH_METADATA is what
+// the architecture's files tell each other, such as a checksum engine's residual.
 #ifndef METADATA_P4
 #define METADATA_P4
 

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// From the first byte to the transport header, the same in every architecture.
+// From the first byte to the transport header, the same in every architecture. What an architecture does with a header as
+// it passes (a checksum engine's subtraction, a length) it puts into PARSER_UNITS and PARSED_...
 #ifndef PARSER_P4
 #define PARSER_P4
 
 parser FrameParser(packet_in packet, out headers_t hdr, inout metadata_t meta) {
+    PARSER_UNITS
+
     state start {
         transition select(meta.from_controller) {
             true:  parse_packet_out;
@@ -18,6 +21,7 @@ parser FrameParser(packet_in packet, out headers_t hdr, inout metadata_t meta) {
 
     state parse_ethernet {
         packet.extract(hdr.ethernet);
+        PARSED_ETHERNET(hdr, meta)
         transition select(hdr.ethernet.ether_type) {
             ETHER_TYPE_VLAN: parse_vlan;
             ETHER_TYPE_ARP:  parse_arp;
@@ -40,12 +44,14 @@ parser FrameParser(packet_in packet, out headers_t hdr, inout metadata_t meta) {
     state parse_arp {
         packet.extract(hdr.arp);
         meta.src_ip = hdr.arp.sender_ip;
+        PARSED_ARP(hdr, meta)
         transition accept;
     }
 
     state parse_ipv4 {
         packet.extract(hdr.ipv4);
         meta.src_ip = hdr.ipv4.src_addr;
+        PARSED_IPV4(hdr, meta)
         // Only a whole datagram without options has its transport header where we look for it.
         transition select(hdr.ipv4.ihl, hdr.ipv4.more_fragments, hdr.ipv4.fragment_offset, hdr.ipv4.protocol) {
             (5, 0, 0, IP_PROTOCOL_TCP): parse_tcp;
@@ -57,11 +63,13 @@ parser FrameParser(packet_in packet, out headers_t hdr, inout metadata_t meta) {
     state parse_tcp {
         packet.extract(hdr.tcp);
         meta.tcp_flags = hdr.tcp.flags;
+        PARSED_TCP(hdr, meta)
         transition accept;
     }
 
     state parse_udp {
         packet.extract(hdr.udp);
+        PARSED_UDP(hdr, meta)
         transition accept;
     }
 }

@@ -15,6 +15,6 @@ typedef bit<8> punt_reason_t;
 typedef PNA_MeterColor_t color_t;
 #define COLOR_RED PNA_MeterColor_t.RED
 
-#define ARCH_METADATA
+#define ARCH_HEADERS
 
 #endif

@@ -3,15 +3,18 @@
 #ifndef FRAME_P4
 #define FRAME_P4
 
+#include <fresh_metadata.p4>
+
 parser SwitchParser(packet_in packet,
                     out headers_t hdr,
                     inout metadata_t meta,
                     in pna_main_parser_input_metadata_t istd) {
-    FrameParser() frame;
+    FreshMetadata() fresh_metadata;
+    FrameParser()   frame;
 
     state start {
-        meta.in_port = (port_t)istd.input_port;
-        meta.from_controller = (port_t)istd.input_port == CPU_PORT;
+        fresh_metadata.apply(meta);
+        meta.from_controller = FROM_CONTROLLER(istd);
         frame.apply(packet, hdr, meta);
         transition accept;
     }

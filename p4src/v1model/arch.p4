@@ -20,11 +20,25 @@ const color_t COLOR_RED = 2; // RFC 2698
 #define COUNTED_BY(counter) counters = counter;
 #define COUNT(counter)
 
+// A counter per entry, of tables whose entries a controller writes.
+#define ENTRY_COUNTER(called, counter) @name(called) DIRECT_COUNTER(counter);
+#define ENTRIES_COUNTED_BY(counter) COUNTED_BY(counter)
+#define COUNT_ENTRY(counter) COUNT(counter);
+
 // One meter per entry.
 #define POLICER(meter) direct_meter<color_t>(MeterType.bytes) meter
 #define METERED_BY(meter) meters = meter;
 #define POLICE(meter, meta) meter.read(meta.color)
 
 #define ARCH_METADATA
+#define ARCH_HEADERS
+
+// The parser needs nothing more.
+#define PARSER_UNITS
+#define PARSED_ETHERNET(hdr, meta)
+#define PARSED_ARP(hdr, meta)
+#define PARSED_IPV4(hdr, meta)
+#define PARSED_TCP(hdr, meta)
+#define PARSED_UDP(hdr, meta)
 
 #endif

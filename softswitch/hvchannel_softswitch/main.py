@@ -45,7 +45,7 @@ _IGNORED_VALUES = [
 @app.command(
     epilog="Example: softswitch -i 1@veth0 -i 2@veth2 --no-p4 -- --grpc-server-addr unix:/run/sw.sock "
     "--cpu-port 510",
-    help="A P4 switch: runs a p4c-bm2-ss program on network interfaces, controlled over P4Runtime. "
+    help="A P4 switch: runs a program of p4c-bm2-ss or p4c-bm2-pna on network interfaces, controlled over P4Runtime. "
     "Takes the command line of simple_switch_grpc. `softswitch explain PROGRAM.json` shows what becomes of a "
     "program in the kernel.",
 )
@@ -63,7 +63,11 @@ def softswitch(
     no_p4: Annotated[bool, typer.Option("--no-p4", help="Start without a program.")] = False,
     device_id: Annotated[int, typer.Option(min=0, help="P4Runtime's device_id.")] = 0,
     cpu_port: Annotated[
-        int | None, typer.Option(min=1, help="Port of packet-in and packet-out; without it there are none.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Port of packet-in and packet-out, 4294967293 for a program for PNA; without it there are none.",
+        ),
     ] = None,
     drop_port: Annotated[int, typer.Option(min=1, help="The egress_spec that drops.")] = DEFAULT_DROP_PORT,
     grpc_server_addr: Annotated[

@@ -9,6 +9,7 @@ debug level may well print what it was given, credentials too.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,6 +54,8 @@ def set_up(
     goes to a terminal. `pad`: the width of an event's name on a terminal. Raises ValueError for a level that is not
     known, OSError for `file`.
     """
+    # gRPC's core writes lines of its own to stderr, of every connection that fails: who dials says that better
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     number = number_of(level) if isinstance(level, str) else level
     handler: logging.StreamHandler[Any] = (
         _Stderr() if file is None else logging.StreamHandler(file.open("a", buffering=1, encoding="utf-8"))

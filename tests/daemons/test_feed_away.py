@@ -19,7 +19,7 @@ from hvchannel_daemons.feed import (
     SessionState,
     open_feed,
 )
-from hvchannel_daemons.feed.jetstream import link
+from hvchannel_daemons.feed.jetstream import link, mirror
 from hvchannel_daemons.guestd.client import GuestClient, GuestClientError
 
 from tests.daemons import nats_servers
@@ -233,6 +233,35 @@ async def test_a_feed_that_was_made_anew_is_no_continuation(feed, server) -> Non
     with pytest.raises(FeedError, match=r"is another one than before|is gone"):
         async with asyncio.timeout(30):
             await feed.failed()
+
+
+async def test_a_change_while_hostd_looks_whether_it_is_the_same_feed_is_none_of_another(
+    feed, feed_at: str, server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving = await open_feed(feed_at)
+    await serving.serve("hv1")
+    claim = await serving.claim("vm1", nobody)
+    looked, original = asyncio.Event(), mirror.Mirror._look
+    newest = mirror.last
+
+    async def late(*asked):
+        claim.changed.clear()
+        await put_through(feed, "a", b"while it looks")
+        await claim.changed.wait()
+        return await newest(*asked)
+
+    async def look(self, *, again: bool) -> None:
+        await original(self, again=again)
+        looked.set()
+
+    monkeypatch.setattr(mirror.Mirror, "_look", look)
+    monkeypatch.setattr(mirror, "last", late)
+    await asyncio.to_thread(server.kill)
+    await asyncio.to_thread(server.start)
+    async with asyncio.timeout(30):
+        await looked.wait()
+    assert not serving._mirror._failure.done()
+    await serving.close()
 
 
 async def test_acks_wait_for_the_server_and_reports_are_stored_once(feed, feed_at: str, server) -> None:

@@ -148,6 +148,9 @@ async def test_kill_9_of_guestd_at_any_moment_loses_nothing_acknowledged(
         }
         held = await held_by(short_dir / "vm1")
         assert acknowledged.items() <= held.items()
+        files = short_dir / "vm1/store/documents"
+        for key in acknowledged:
+            assert await asyncio.to_thread((files / key).read_bytes) == contents[key]
         guestd = processes.guestd("vm1", "127.0.0.11")
     await putting
     async with asyncio.timeout(60):

@@ -56,6 +56,12 @@ async def serving(guest: BadGuest, address: str) -> AsyncIterator[None]:
         await server.stop(None)
 
 
+@pytest.fixture(params=["sqlite", "nats"])
+def feed_at(request: pytest.FixtureRequest, short_dir: Path) -> str:
+    sqlite = request.param == "sqlite"
+    return str(short_dir / "feed.db") if sqlite else request.getfixturevalue("nats_feed")
+
+
 async def is_in(feed: Feed, vif: str, state: SessionState) -> bool:
     session = (await feed.sessions()).get(vif)
     return session is not None and session.state is state

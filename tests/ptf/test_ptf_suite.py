@@ -47,6 +47,21 @@ def test_the_whole_suite_passes_on_softswitch(engine):
     assert re.search(line, result.stdout, re.MULTILINE), result.stdout
 
 
+@pytest.mark.timeout(120)
+def test_what_is_pnas_own_passes_on_pna():
+    """All of it is `make ptf ARCH=pna`; here what PNA does otherwise: ports, policers, digests, PacketIn."""
+    files = ("claim", "const_tables", "digests", "forward", "packet_io", "policer", "verdicts")
+    result = run("--arch", "pna", *(part for file in files for part in ("--test", file)))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(r" passed, 0 failed \(softswitch, pna, engine auto, ", result.stdout), result.stdout
+
+
+def test_pna_is_not_to_be_had_on_bmv2():
+    result = run("--arch", "pna", "--target", "bmv2")
+    assert result.returncode == 2
+    assert "bmv2 has no P4Runtime server for pna: use --target softswitch" in result.stderr
+
+
 def test_list_names_every_test_with_its_groups_and_what_it_shows():
     listed = run("--list", "--test", "claim")
     assert listed.returncode == 0

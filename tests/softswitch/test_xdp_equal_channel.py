@@ -13,9 +13,12 @@ import time
 from pathlib import Path
 
 import pytest
+from finsy import P4Schema
 from hvchannel_control.entries import Entry
+from hvchannel_control.targets import TARGETS
 from hvchannel_softswitch.engine import ActionCall, CounterData, EntryKey, Exact, MeterConfig
-from hvchannel_softswitch.model import Program, load
+from hvchannel_softswitch.model import Beside, Program, load
+from hvchannel_softswitch.model.pna import PNA_PORT_CPU
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -29,15 +32,18 @@ FRAMES = int(os.environ.get("HVCHANNEL_EQUAL_FRAMES", "4000"))
 BATCH = 48
 PROGRAMS = ("host_vswitch", "guest_vswitch")
 COMPILED = Path(__file__).parents[2] / "p4src" / "compiled"
+CPU_PORTS = {"v1model": CPU_PORT, "pna": PNA_PORT_CPU}
 
 
 class World:
     """A program's entries as they are at first, in the engine's words."""
 
-    def __init__(self, name: str, program: Program) -> None:
-        self.name = name
+    def __init__(self, name: str, program: Program, arch: str) -> None:
+        self.name, self.cpu_port = name, CPU_PORTS[arch]
         self.talks = talks(name)
-        self.entries = [self._entry(program, entry) for entry in entries_of(name)]
+        wanted = dict.fromkeys(TARGETS[arch].entries(entries_of(name)))
+        self.entries = [self._entry(program, entry) for entry in wanted if not entry.is_cell]
+        self.cells = [entry for entry in wanted if entry.is_cell]
         self.writable = sorted(name for name, t in program.tables.items() if t.keys and not t.const_entries)
 
     @staticmethod
@@ -53,6 +59,10 @@ class World:
         """All of them into both engines."""
         for entry in self.entries:
             both.insert(*entry)
+        for cell in self.cells:
+            assert cell.meter is not None
+            rates = MeterConfig(cell.meter.cir, cell.meter.cburst, cell.meter.pir, cell.meter.pburst)
+            both.both("write_meter", cell.table, dict(cell.match)["index"], rates)
         both.flush()
 
     def frame(self, choose: Choices) -> tuple[int, bytes]:
@@ -71,7 +81,7 @@ class World:
         header = (identifier & 0xFFFFFF).to_bytes(3) if self.name == "host_vswitch" else bytes(2)
         if self.name == "guest_vswitch":
             header = ((identifier & 0xFFF) << 4).to_bytes(2)
-        return CPU_PORT, header + data
+        return self.cpu_port, header + data
 
     def change(self, choose: Choices, both: Pair) -> None:
         """Something that a controller does between frames."""
@@ -124,10 +134,20 @@ BATCHES = st.tuples(
 ).map(lambda drawn: Batch(*drawn))
 
 
-def run(name: str, frames: int) -> Pair:
+def load_program(name: str, arch: str) -> Program:
+    """The program, with what its P4Info would say of it."""
+    if arch == "v1model":
+        return load((COMPILED / f"{name}.json").read_bytes())
+    p4 = P4Schema(COMPILED / arch / f"{name}.p4info.txtpb")
+    counters = {table.alias: c.alias for table in p4.tables if (c := table.direct_counter) is not None}
+    beside = Beside(counters, tuple(digest.alias for digest in p4.digests))
+    return load((COMPILED / arch / f"{name}.json").read_bytes(), beside)
+
+
+def run(name: str, frames: int, arch: str = "v1model") -> Pair:
     """So many frames. The changes of a batch are undone before the next."""
-    program = load((COMPILED / f"{name}.json").read_bytes())
-    world = World(name, program)
+    program = load_program(name, arch)
+    world = World(name, program, arch)
 
     @settings(
         max_examples=-(-frames // BATCH),
@@ -149,25 +169,26 @@ def run(name: str, frames: int) -> Pair:
             both.process(*world.frame(Choices(entropy)))
         both.compare()
 
-    with pair(program, CPU_PORT) as both:
+    with pair(program, world.cpu_port) as both:
         whatever_comes()
     return both
 
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("arch", CPU_PORTS)
 def test_the_compiled_program_does_what_the_interpreter_does(
-    name: str, capsys: pytest.CaptureFixture[str]
+    name: str, arch: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     began = time.monotonic()
-    both = run(name, FRAMES)
+    both = run(name, FRAMES, arch)
     assert both.frames >= FRAMES
     assert both.sent > both.frames // 5, "most frames should get somewhere"
     assert both.told > 0
     with capsys.disabled():
         seconds = time.monotonic() - began
         print(
-            f"\n{name}: {both.frames} frames in {seconds:.0f} s: {both.sent} sent, {both.dropped} dropped, "
+            f"\n{arch} {name}: {both.frames} frames in {seconds:.0f} s: {both.sent} sent, {both.dropped} dropped, "
             f"{both.told} digests; no difference",
             file=sys.stderr,
         )

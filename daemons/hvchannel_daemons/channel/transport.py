@@ -5,6 +5,7 @@ from typing import Final
 
 import grpc
 
+from hvchannel_daemons.channel import tls
 from hvchannel_daemons.limits import MESSAGE_BYTES
 
 Options = list[tuple[str, int]]
@@ -55,6 +56,8 @@ def ended(message: object) -> bool:
 def cause(code: grpc.StatusCode | None, details: str | None, address: str) -> str:
     """One line that says why the connection to `address` failed, in words rather than codes."""
     text = details or ""
+    if (refused := tls.trouble(text, address)) is not None:
+        return refused
     if "Connection refused" in text:
         return f"connection refused: nothing listens on {address}"
     if "No route to host" in text or "Host is unreachable" in text:

@@ -8,8 +8,9 @@ import structlog
 
 from hvchannel_daemons import limits
 from hvchannel_daemons.channel import channel_pb2 as pb
-from hvchannel_daemons.channel import channel_pb2_grpc, transport
+from hvchannel_daemons.channel import channel_pb2_grpc, identity, transport
 from hvchannel_daemons.channel.closing import SessionOver
+from hvchannel_daemons.channel.tls import is_hypervisor
 from hvchannel_daemons.channel.versions import SPOKEN, VersionMismatch, Versions, negotiate
 from hvchannel_daemons.guestd import metrics
 from hvchannel_daemons.guestd.files import Files
@@ -24,12 +25,15 @@ _HELLO_SECONDS: Final = 5.0
 class ChannelService(channel_pb2_grpc.ChannelServicer):
     """`current` is the live session, if there is one; `last_close` says why the one before it ended."""
 
-    def __init__(self, store: GuestStore, files: Files, *, versions: Versions = SPOKEN) -> None:
+    def __init__(
+        self, store: GuestStore, files: Files, *, versions: Versions = SPOKEN, tls: bool = False
+    ) -> None:
         self.current: GuestSession | None = None
         self.last_close = ""
         self._store = store
         self._files = files
         self._versions = versions
+        self._tls = tls
         self._turn = (
             asyncio.Lock()
         )  # held by the live session; whoever waits for it has told that one to stop
@@ -82,6 +86,11 @@ class ChannelService(channel_pb2_grpc.ChannelServicer):
                 message = await context.read()
         except TimeoutError as error:
             raise SessionOver(pb.Closing.PROTOCOL_ERROR, f"no Hello within {_HELLO_SECONDS:g} s") from error
+        # once the Hello is here: who is refused before it may never read why
+        if self._tls and not is_hypervisor(context.auth_context().get("x509_subject_alternative_name")):
+            raise SessionOver(
+                pb.Closing.PROTOCOL_ERROR, f"the certificate is not a hypervisor's ({identity.HYPERVISOR})"
+            )
         if transport.ended(message) or message.WhichOneof("message") != "hello":
             raise SessionOver(pb.Closing.PROTOCOL_ERROR, "the first message must be Hello")
         hello = message.hello

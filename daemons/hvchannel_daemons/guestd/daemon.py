@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from hvchannel_daemons import logs
 from hvchannel_daemons.channel import channel_pb2_grpc, transport
+from hvchannel_daemons.channel.tls import Tls
 from hvchannel_daemons.channel.versions import SPOKEN, Versions
 from hvchannel_daemons.guestd.channel_service import ChannelService
 from hvchannel_daemons.guestd.file_access import Access
@@ -46,6 +47,7 @@ class Options:
     files_access: Access = Access()  # noqa: RUF009 - frozen
     hooks: HookOptions | None = None
     metrics: MetricsAddress | None = None
+    tls: Tls | None = None  # on the channel
 
 
 async def run(
@@ -85,7 +87,7 @@ async def _serve(
     if options.hooks is not None:
         runner = Hooks(store, files, options.hooks, options.socket)
         files.on_published = runner.wake
-    channel = ChannelService(store, files, versions=options.versions)
+    channel = ChannelService(store, files, versions=options.versions, tls=options.tls is not None)
     local = LocalService(store, files, runner, channel)
     channel_server = grpc.aio.server(options=transport.SERVER, maximum_concurrent_rpcs=16)
     local_server = grpc.aio.server(options=transport.LOCAL)
@@ -94,7 +96,7 @@ async def _serve(
     channel_pb2_grpc.add_ChannelServicer_to_server(channel, channel_server)
     guest_local_pb2_grpc.add_GuestServicer_to_server(local, local_server)
     grpc_server.add_to(local_server, process)
-    collector, registry = GuestdCollector(store, channel), CollectorRegistry()
+    collector, registry = GuestdCollector(store, channel, options.tls), CollectorRegistry()
     collector.register(registry)
     observed = AsyncExitStack()
     add_local_socket(local_server, options.socket)
@@ -103,7 +105,9 @@ async def _serve(
             await runner.start()
         await local_server.start()
         await observed.enter_async_context(exposition.serving(options.metrics, registry, collector.prepare))
-        port = await _unless(stop, add_channel_port(channel_server, options.listen))
+        if options.tls is not None:
+            await observed.enter_async_context(options.tls.watched())
+        port = await _unless(stop, add_channel_port(channel_server, options.listen, options.tls))
         if port is not None:
             await channel_server.start()
             health.add("channel", lambda: "")

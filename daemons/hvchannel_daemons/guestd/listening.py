@@ -13,6 +13,8 @@ import grpc
 import structlog
 from hvchannel_telemetry import private_socket
 
+from hvchannel_daemons.channel.tls import Tls
+
 log = structlog.get_logger()
 
 _PATIENCE_SECONDS: Final = 0.2
@@ -76,10 +78,12 @@ def _try_bind(where: Endpoint) -> None:
         probe.bind((str(where.address), where.port))
 
 
-async def add_channel_port(server: grpc.aio.Server, where: Endpoint) -> int:
+async def add_channel_port(server: grpc.aio.Server, where: Endpoint, tls: Tls | None = None) -> int:
     """Waits for the address, then listens; returns the port. Raises ListenError."""
     await wait_for_address(where)
     try:
+        if tls is not None:
+            return server.add_secure_port(str(where), tls.serving())
         return server.add_insecure_port(str(where))
     except RuntimeError as error:
         raise ListenError(f"cannot listen on {where}: {error}") from error

@@ -13,6 +13,8 @@ from hvchannel_telemetry.exposition import MetricsAddressError
 from hvchannel_telemetry.metrics_options import AllowAny, MetricsAt, metrics_address
 
 from hvchannel_daemons import content, logs
+from hvchannel_daemons.channel.tls import TlsError
+from hvchannel_daemons.channel_options import ChannelCa, ChannelCert, ChannelKey, ChannelTls, channel_tls
 from hvchannel_daemons.guestd import daemon
 from hvchannel_daemons.guestd.client import Change, GuestClient, GuestClientError
 from hvchannel_daemons.guestd.file_access import Access, FilesError, file_mode, group_id
@@ -95,6 +97,10 @@ def run(
     ] = None,
     metrics: MetricsAt = None,
     metrics_allow_any: AllowAny = False,
+    tls: ChannelTls = None,
+    channel_ca: ChannelCa = None,
+    channel_cert: ChannelCert = None,
+    channel_key: ChannelKey = None,
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT.
 
@@ -109,13 +115,15 @@ def run(
             raise ValueError("--files and --no-files exclude each other")
         metrics_at = metrics_address(metrics, metrics_allow_any)
         access = Access(file_mode(files_mode), group_id(files_group))
-    except ValueError as error:
+        channel = channel_tls(tls, channel_ca, channel_cert, channel_key)
+    except (ValueError, TlsError) as error:
         _fail(error, code=2)
     options = daemon.Options(
         listen=where,
         state=state,
         socket=socket,
         metrics=metrics_at,
+        tls=channel,
         files=None if no_files else files or state / "documents",
         files_access=access,
         hooks=HookOptions(hooks, hook_timeout, hooks_at_once) if hooks is not None else None,

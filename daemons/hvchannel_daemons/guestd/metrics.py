@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from hvchannel_daemons.channel import channel_pb2 as pb
+from hvchannel_daemons.channel.tls import Tls
 
 if TYPE_CHECKING:  # they count here
     from hvchannel_daemons.guestd.channel_service import ChannelService
@@ -42,9 +43,10 @@ def acked(ack: pb.DocumentAck) -> None:
 class GuestdCollector(Collector):
     """Call `prepare` before each scrape."""
 
-    def __init__(self, store: "GuestStore", channel: "ChannelService") -> None:
+    def __init__(self, store: "GuestStore", channel: "ChannelService", tls: Tls | None = None) -> None:
         self._store = store
         self._channel = channel
+        self._tls = tls
         self._documents = self._reports = 0
 
     def register(self, registry: CollectorRegistry) -> None:
@@ -73,6 +75,13 @@ class GuestdCollector(Collector):
             "Reports the hypervisor has not taken yet.",
             value=self._reports,
         )
+        left = GaugeMetricFamily(
+            "hvchannel_guestd_channel_certificate_seconds_left",
+            "Until guestd's certificate expires; negative afterwards. Without TLS on the channel there is none.",
+        )
+        if self._tls is not None:
+            left.add_metric((), self._tls.seconds_left)
+        yield left
         yield GaugeMetricFamily(
             "hvchannel_guestd_store_bytes", "Of the store's files.", value=self._store.file_bytes()
         )

@@ -178,7 +178,7 @@ class GuestSession:
                 elif kind != "heartbeat":
                     raise ProtocolError(f"message {kind!r} is not valid here")
             except Rejected as error:
-                log.warning("document_rejected", key=error.key, revision=error.revision, why=str(error))
+                log.warning("document_rejected", **self._about(error), why=str(error))
                 if self._grouping.is_open:
                     self._grouping.reject(error)
                 else:
@@ -240,7 +240,7 @@ class GuestSession:
                     document.rewind()
                     acks += await self._apply([document])
                 return acks
-            log.error("store_failed", key=documents[0].key, error=str(error))
+            log.error("store_failed", **self._about(documents[0]), error=str(error))
             return [_ack(documents[0], pb.DocumentAck.FAILED, error=str(error))]
         return [self._answer(document, result) for document, result in zip(documents, results, strict=True)]
 
@@ -254,10 +254,17 @@ class GuestSession:
             except GroupRefused as refused:
                 error = str(refused)
             except DatabaseError as failure:
-                log.error("store_failed", group=[document.key for document in documents], error=str(failure))
+                log.error(
+                    "store_failed",
+                    vif=self.binding.vif,
+                    group=[document.key for document in documents],
+                    error=str(failure),
+                )
                 return [_ack(d, pb.DocumentAck.FAILED, error=str(failure)) for d in documents]
         why = f"its group was refused: {error}"
-        log.warning("group_rejected", members=len(documents) + len(group.rejected), why=error)
+        log.warning(
+            "group_rejected", vif=self.binding.vif, members=len(documents) + len(group.rejected), why=error
+        )
         return [
             *(_ack(document, pb.DocumentAck.REJECTED, error=why) for document in documents),
             *(_rejection(member, why) for member in group.rejected),
@@ -279,6 +286,10 @@ class GuestSession:
             return _ack(document, pb.DocumentAck.FAILED, error=f"stored, but its file is not: {why}")
         error = full() if result.applied is Applied.FULL else ""
         return _ack(document, _OUTCOMES[result.applied], held=result.held, error=error)
+
+    def _about(self, document: Rejected | Arrived) -> dict[str, Any]:
+        """What a line of the log is about."""
+        return {"vif": self.binding.vif, "key": document.key, "revision": document.revision}
 
     async def _send_reports(self) -> None:
         async for _ in self._store.turns():

@@ -106,11 +106,13 @@ async def run(options: Options, stop: asyncio.Event) -> None:
     """
     condition = Condition()
     process = ProcessService(condition.health(), LogLevels(logs.OWN))
-    collector, registry = HostdCollector(condition, per_vif=options.metrics_per_vif), CollectorRegistry()
+    tls = options.settings.tls
+    collector, registry = HostdCollector(condition, tls, per_vif=options.metrics_per_vif), CollectorRegistry()
     collector.register(registry)
     async with (
         local_server.serving(options.socket, process),
         exposition.serving(options.metrics, registry, collector.prepare),
+        tls.watched() if tls is not None else contextlib.nullcontext(),
     ):
         await _serve(options, stop, condition, collector)
 

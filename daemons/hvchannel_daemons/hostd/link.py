@@ -14,6 +14,7 @@ from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.channel import channel_pb2_grpc, transport
 from hvchannel_daemons.channel.closing import SessionOver
 from hvchannel_daemons.channel.pulse import PeerSilent
+from hvchannel_daemons.channel.tls import dial
 from hvchannel_daemons.feed import Claim, Feed, FeedError, Session, SessionState
 from hvchannel_daemons.hostd import metrics
 from hvchannel_daemons.hostd.backoff import Backoff
@@ -108,7 +109,8 @@ class VifLink:
             family = "ipv6" if ":" in self.lip else "ipv4"
             target = f"{family}:{self._address}"
             with metrics.attempt():
-                async with grpc.aio.insecure_channel(target, options=transport.CLIENT) as channel:
+                tls = self._settings.tls
+                async with dial(target, self._vif, transport.CLIENT, tls) as channel:
                     await self._converse(channel, claim, over)
         except WrongRoute as error:
             return str(error)

@@ -13,6 +13,9 @@ from hvchannel_telemetry.metrics_options import AllowAny, MetricsAt, PerVif, met
 from hvchannel_telemetry.private_socket import SocketError
 
 from hvchannel_daemons import limits, logs
+from hvchannel_daemons.channel import identity
+from hvchannel_daemons.channel.tls import TlsError
+from hvchannel_daemons.channel_options import ChannelCa, ChannelCert, ChannelKey, ChannelTls, channel_tls
 from hvchannel_daemons.feed import FeedError, parse
 from hvchannel_daemons.feed.location import FORMS
 from hvchannel_daemons.feed_options import FeedAt, takes_feed
@@ -71,6 +74,10 @@ def hostd(
     metrics: MetricsAt = None,
     metrics_allow_any: AllowAny = False,
     metrics_per_vif: PerVif = False,
+    tls: ChannelTls = None,
+    channel_ca: ChannelCa = None,
+    channel_cert: ChannelCert = None,
+    channel_key: ChannelKey = None,
 ) -> None:
     """The hypervisor's end of the channel: delivers what the feed holds for each VIF, until SIGTERM or
     SIGINT.
@@ -87,10 +94,12 @@ def hostd(
             raise ValueError(f"which feed? give --feed ({FORMS}) or set HVCHANNEL_FEED")
         at.access.check(parse(at.where))
         metrics_at = metrics_address(metrics, metrics_allow_any)
-    except ValueError as error:
+        channel = channel_tls(tls, channel_ca, channel_cert, channel_key, needs=identity.HYPERVISOR)
+        logs.set_up(log_level, log_json)
+    except (ValueError, TlsError) as error:
         typer.echo(f"hostd: {error}", err=True)
         raise typer.Exit(2) from error
-    settings = Settings(heartbeat_seconds=heartbeat)
+    settings = Settings(heartbeat_seconds=heartbeat, tls=channel)
     options = daemon.Options(
         control,
         at.where,

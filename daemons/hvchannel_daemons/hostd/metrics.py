@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.channel.closing import SessionOver
 from hvchannel_daemons.channel.pulse import PeerSilent
+from hvchannel_daemons.channel.tls import Tls
 from hvchannel_daemons.feed import Ack, Feed, FeedError, Outcome, SessionState
 from hvchannel_daemons.hostd.condition import Condition
 from hvchannel_daemons.hostd.route import WrongRoute
@@ -97,9 +98,10 @@ class Sessions(Protocol):
 class HostdCollector(Collector):
     """Call `prepare` before each scrape."""
 
-    def __init__(self, condition: Condition, *, per_vif: bool = False) -> None:
+    def __init__(self, condition: Condition, tls: Tls | None = None, *, per_vif: bool = False) -> None:
         self.sessions: Sessions | None = None
         self._condition = condition
+        self._tls = tls
         self._per_vif = per_vif
         self._pending: dict[str, int] = {}
         self._counted = -_PENDING_SECONDS
@@ -150,6 +152,13 @@ class HostdCollector(Collector):
             "1: the controller tells which VIFs there are.",
             value=not condition.controller_away,
         )
+        left = GaugeMetricFamily(
+            "hvchannel_hostd_channel_certificate_seconds_left",
+            "Until hostd's certificate expires; negative afterwards. Without TLS on the channel there is none.",
+        )
+        if self._tls is not None:
+            left.add_metric((), self._tls.seconds_left)
+        yield left
         if self._per_vif:
             yield from self._each(states)
 

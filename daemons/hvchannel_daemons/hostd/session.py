@@ -15,6 +15,7 @@ from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.channel import transport
 from hvchannel_daemons.channel.closing import SessionOver, first_cause, told
 from hvchannel_daemons.channel.pulse import Pulse
+from hvchannel_daemons.channel.tls import Tls
 from hvchannel_daemons.channel.versions import AGENT, GROUPS, SPOKEN, Versions
 from hvchannel_daemons.feed import Feed, SessionState
 from hvchannel_daemons.hostd import metrics, untrusted
@@ -37,6 +38,7 @@ class Settings:
     heartbeat_seconds: float = 1.0
     connect_seconds: float = 3.0
     versions: Versions = SPOKEN
+    tls: Tls | None = None  # on the channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class HostSession:
         backlog_until = await self._feed.position(self._vif)
         await self._feed.record_inventory(self._vif, held)
         outbox = Outbox(self._wake, held, backlog_until)
-        intake = Intake((await self._feed.quota(self._vif)).reports_per_second)
+        intake = Intake()
         del held
         await self._observe(SessionState.SYNCING, peer)
         try:

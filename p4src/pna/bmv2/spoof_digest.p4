@@ -3,7 +3,7 @@
 #ifndef SPOOF_DIGEST_P4
 #define SPOOF_DIGEST_P4
 
-control SpoofDigest(in headers_t hdr, in metadata_t meta) {
+control SpoofDigest(in headers_t hdr, inout metadata_t meta) {
     @name(".spoof_digest") Digest<spoof_digest_t>() spoof_digest;
 
     apply {

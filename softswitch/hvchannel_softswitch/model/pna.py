@@ -30,7 +30,6 @@ _PARSER_INPUT, _INPUT, _DESTINATION = (
 _PORT_BITS = 32
 _UNLESS_SENT = "drop_unless_sent"
 _COLORS = ("GREEN", "YELLOW", "RED")  # in the order of a meter's numbers
-_EXTERNS = ("Counter", "Meter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +67,9 @@ def _as_v1model(program: Place, beside: Beside) -> Place:
     arrays, counters = list(source.get("meter_arrays", [])), list(source.get("counter_arrays", []))
     for item in program.objects("extern_instances", "extern instance"):
         kind = item.at("type").string()
-        if kind not in _EXTERNS:
-            item.unsupported(f"extern {kind!r}", ", ".join(_EXTERNS))
-        if kind == "Meter":
-            arrays.append(_meter_array(item))
+        if kind != "Meter":
+            item.unsupported(f"extern {kind!r}", "Meter, DirectCounter, Digest, Register")
+        arrays.append(_meter_array(item))
     for table, counter in beside.direct_counters.items():
         counters.append({"name": counter, "id": len(counters), "is_direct": True, "binding": table})
     destination = {
@@ -156,14 +154,6 @@ def _primitives(source: Json, colors: Mapping[int, int]) -> list[Json]:
             return [{**source, **_DROP}]
         case "generate_digest":
             return [{**source, "parameters": [{"type": "hexstr", "value": "0x0"}, *parameters]}]
-        case "_Counter_count":
-            return [
-                {
-                    **source,
-                    "op": "count",
-                    "parameters": [_array("counter_array", parameters[0]), *parameters[1:]],
-                }
-            ]
         case "_Meter_execute":
             meter = _array("meter_array", parameters[0])
             return [

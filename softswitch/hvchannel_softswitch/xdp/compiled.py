@@ -26,7 +26,7 @@ from hvchannel_softswitch.xdp.arena import ArenaError
 from hvchannel_softswitch.xdp.codegen import Compiled, compile_ir, linked
 from hvchannel_softswitch.xdp.layout import Layout, lay_out
 from hvchannel_softswitch.xdp.lower import Build, Role, lower
-from hvchannel_softswitch.xdp.lower.build import MULTICAST, PROBE_PADDING, SENT
+from hvchannel_softswitch.xdp.lower.build import MULTICAST, PROBE_PADDING, SENT, TO_CPU
 from hvchannel_softswitch.xdp.lower.kernel import MapRef
 from hvchannel_softswitch.xdp.multicast import sets_map
 
@@ -171,7 +171,9 @@ class CompiledProgram:
         if run.result & MULTICAST:
             return Probed(None, frame, run.result & (MULTICAST - 1))
         if run.result & SENT:
-            return Probed(run.result & (SENT - 1), run.frame[: len(run.frame) - PROBE_PADDING])
+            number = run.result & (SENT - 1)
+            to = self._cpu_port if number == TO_CPU and self._cpu_port is not None else number
+            return Probed(to, run.frame[: len(run.frame) - PROBE_PADDING])
         return None
 
     def close(self) -> None:

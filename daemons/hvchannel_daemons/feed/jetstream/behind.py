@@ -104,7 +104,7 @@ class Behind:
                 if vif is not None and not await self._claims.may_write(vif):
                     return
                 try:
-                    await self._publish(subject, waiting)
+                    await self._link.attempt(lambda: self._publish(subject, waiting))
                     return
                 except Exception as error:
                     try:

@@ -57,6 +57,7 @@ class Link:
         self.js: JetStreamContext = self.nc.jetstream(timeout=REQUEST_SECONDS)
         self.on_lost: list[Callable[[], None]] = []
         self.on_back: list[Callable[[], None]] = []
+        self._losing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._last_error = ""
         self._failures = 0
         self._opened = False
@@ -101,14 +102,29 @@ class Link:
         began, step = loop.time(), 0.02
         while True:
             try:
-                async with asyncio.timeout(2 * REQUEST_SECONDS):
-                    return await request()
+                return await self.attempt(request)
             except Exception as error:
                 reason = self.passing(error)
             if not self.patient and loop.time() - began > CALL_SECONDS:
                 raise FeedAwayError(f"feed {self.url}: {self._last_error or reason}")
             step = min(2 * step, _LONGEST_SECONDS)
             await self.pause(step)
+
+    async def attempt(self, request: Callable[[], Awaitable[T]]) -> T:
+        """One try, which fails as soon as the connection is lost rather than when the answer is overdue. Raises what
+        `passing` takes."""
+        trying = asyncio.ensure_future(request())
+        try:
+            await asyncio.wait(
+                (trying, self._losing), timeout=2 * REQUEST_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            if trying.done():
+                return trying.result()
+            raise ConnectionError("the connection was lost") if self._losing.done() else TimeoutError
+        finally:
+            if not trying.done():
+                trying.cancel()
+                trying.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def pause(self, seconds: float = 0.1) -> None:
         """Before another try: half to all of `seconds`, and until the connection is back; when not patient that may
@@ -200,6 +216,7 @@ class Link:
     async def _lost(self) -> None:
         if self.up.is_set():
             self.up.clear()
+            self._losing.set_result(None)
             self._say("warning", "feed_lost")
             for tell in self.on_lost:
                 tell()
@@ -207,6 +224,7 @@ class Link:
     async def _back(self) -> None:
         self.epoch += 1
         self._last_error = ""
+        self._losing = asyncio.get_running_loop().create_future()
         self.up.set()
         self._say("info", "feed_connected", server=_netloc(self.nc.connected_url))
         for tell in self.on_back:

@@ -65,9 +65,20 @@ class Entry:
     put: str  # unique: tells one's own message after an answer that got lost
 
 
+NO_GROUP: Final = ("", 0)
+
+
 def document_headers(
-    put: str, revision: int, content_type: str, sha256: bytes, size: int, unix_ns: int, pieces: str | None
+    put: str,
+    revision: int,
+    content_type: str,
+    sha256: bytes,
+    size: int,
+    unix_ns: int,
+    pieces: str | None,
+    group: tuple[str, int] = NO_GROUP,
 ) -> dict[str, str]:
+    """`group`: id and size of the group that the document is a member of."""
     about = {
         "put": put,
         "revision": revision,
@@ -76,11 +87,18 @@ def document_headers(
         "size": size,
         "put_unix_ns": unix_ns,
     }
-    return headers(about | ({"pieces": pieces} if pieces else {}))
+    return headers(about | ({"pieces": pieces} if pieces else {}) | _grouped(group))
 
 
-def tombstone_headers(put: str, revision: int, unix_ns: int) -> dict[str, str]:
-    return headers({"put": put, "revision": revision, "put_unix_ns": unix_ns}, deleted=True)
+def tombstone_headers(
+    put: str, revision: int, unix_ns: int, group: tuple[str, int] = NO_GROUP
+) -> dict[str, str]:
+    about = {"put": put, "revision": revision, "put_unix_ns": unix_ns}
+    return headers(about | _grouped(group), deleted=True)
+
+
+def _grouped(group: tuple[str, int]) -> dict[str, Any]:
+    return {"group": group[0], "group_size": group[1]} if group[0] else {}
 
 
 def entry(stored: Stored, vif: str, key: str) -> Entry | None:
@@ -102,6 +120,8 @@ def entry(stored: Stored, vif: str, key: str) -> Entry | None:
             position=stored.sequence,
             put_unix_ns=int(about["put_unix_ns"]),
             content=None if deleted else about.get("pieces", stored.sequence),
+            group=str(about.get("group", "")),
+            group_size=int(about.get("group_size", 0)),
         )
         return Entry(document, str(about["put"]))
     except (KeyError, TypeError, ValueError):

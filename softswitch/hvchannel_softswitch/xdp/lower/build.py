@@ -12,7 +12,10 @@ from hvchannel_softswitch.model.program import Conditional
 from hvchannel_softswitch.xdp.lower.notes import Notes
 
 SENT = 1 << 16
-"""A probe's result for a frame that is sent: this, and the port."""
+"""A probe's result for a frame that is sent: this, and the port; `TO_CPU` for the CPU port, whose number may have more
+bits."""
+
+TO_CPU = SENT - 1
 
 MULTICAST = 1 << 17
 """A probe's result for a frame that is replicated: this, and the group."""

@@ -13,7 +13,7 @@ from hvchannel_softswitch.model.program import Checksum
 from hvchannel_softswitch.xdp import layout
 from hvchannel_softswitch.xdp.layout import Layout
 from hvchannel_softswitch.xdp.lower.arrival import Arrival
-from hvchannel_softswitch.xdp.lower.build import PROBE_PADDING, SENT, Build, Role
+from hvchannel_softswitch.xdp.lower.build import PROBE_PADDING, SENT, TO_CPU, Build, Role
 from hvchannel_softswitch.xdp.lower.deparser import Deparser
 from hvchannel_softswitch.xdp.lower.events import Events, Trace
 from hvchannel_softswitch.xdp.lower.frame import Frame, resized
@@ -218,7 +218,7 @@ class Stages:
         if self.trace is not None:
             self.trace.sent(port, f.frame_length())
         if build.probe:
-            self.end(b.trunc(b.or_(port, i64(SENT)), I32))
+            self.end(b.trunc(self._probed(port), I32))
             return
         if build.role is Role.REPLICA:
             self.end(i32(XDP_PASS))
@@ -234,6 +234,15 @@ class Stages:
             b.position_at_end(to_port)
         result = f.kernel.redirect(MapRef.DEVICES, port, XDP_DROP)
         self.end(b.trunc(result, I32))
+
+    def _probed(self, port: ir.Value) -> ir.Value:
+        """A probe's result for a frame that goes out by the port; beyond 16 bits there are no ports but the CPU's."""
+        b, cpu_port = self._b, self.build.cpu_port
+        exists = b.icmp_unsigned("<", port, i64(TO_CPU))
+        result = b.select(exists, b.or_(port, i64(SENT)), i64(XDP_DROP))
+        if cpu_port is None:
+            return result
+        return b.select(b.icmp_unsigned("==", port, i64(cpu_port)), i64(SENT | TO_CPU), result)
 
     def _to_cpu(self) -> None:
         self._events.frame(Kind.TO_CPU, [])

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// The guest vSwitch on PSA: the host's journey with the second identifier, and without translation, since a guest knows
+// no address but the CIP.
+#include <arch.p4>
+#include <guest_stages.p4>
+#include <egress_parser.p4>
+#include <frame.p4>
+#include <dispatch.p4>
+
+control GuestIngress(inout headers_t hdr,
+                     inout metadata_t meta,
+                     in psa_ingress_input_metadata_t istd,
+                     inout psa_ingress_output_metadata_t ostd) {
+    Attachment()      attachment;
+    Validate()        validate;
+    SourceGuard()     source_guard;
+    Report()          report;
+    Arp()             arp;
+    ConnectionGuard() connection_guard;
+    Forward()         forward;
+    Member()          member;
+    Verdict()         verdict;
+    Dispatch()        dispatch;
+
+    apply {
+        meta.malformed = istd.parser_error != error.NoError;
+        attachment.apply(hdr, meta);       // port, tag -> VLAN id, the second identifier
+        validate.apply(hdr, meta);
+        source_guard.apply(hdr, meta);
+        report.apply(hdr, meta);           // who pretended to be what
+        arp.apply(hdr, meta);              // answered here, or dropped here
+        connection_guard.apply(hdr, meta);
+        forward.apply(hdr, meta);          // VLAN id, MAC, IP -> port
+        member.apply(meta);                // does the port pass the VLAN id?
+        verdict.apply(meta);
+        dispatch.apply(hdr, meta, ostd);
+    }
+}
+
+control GuestEgress(inout headers_t hdr,
+                    inout metadata_t meta,
+                    in psa_egress_input_metadata_t istd,
+                    inout psa_egress_output_metadata_t ostd) {
+    Tag()           tag;
+    EgressVerdict() egress_verdict;
+
+    apply {
+        hdr.bridge.setInvalid();
+        if (meta.verdict != verdict_t.PUNTED) {
+            tag.apply(hdr, meta);          // towards the VNIC with the tag, towards guestd without
+            egress_verdict.apply(meta);
+            if (meta.verdict == verdict_t.UNTAGGABLE) {
+                egress_drop(ostd);
+            }
+        }
+    }
+}
+
+IngressPipeline(SwitchIngressParser(), GuestIngress(), SwitchIngressDeparser()) ingress_pipeline;
+EgressPipeline(SwitchEgressParser(), GuestEgress(), SwitchEgressDeparser()) egress_pipeline;
+
+PSA_Switch(ingress_pipeline, PacketReplicationEngine(), egress_pipeline, BufferingQueueingEngine()) main;

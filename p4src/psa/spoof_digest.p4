@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// A report as a digest, in PSA's words. PSA has the deparser send it; p4c-bm2-psa takes no condition there, and does take
+// it here.
+#ifndef SPOOF_DIGEST_P4
+#define SPOOF_DIGEST_P4
+
+control SpoofDigest(in headers_t hdr, inout metadata_t meta) {
+    @name(".spoof_digest") Digest<spoof_digest_t>() spoof_digest;
+
+    apply {
+        spoof_digest.pack({meta.in_port, meta.identifier, meta.vlan_id, hdr.ethernet.src_addr, meta.src_ip});
+    }
+}
+
+#endif
