@@ -289,15 +289,11 @@ async def test_the_local_side_is_up_before_the_address_exists(rig, processes, sh
 def test_what_guestd_cannot_run_with_is_one_line(
     short_dir: Path, options: list[str], code: int, message: str
 ) -> None:
-    places = [
-        "--state",
-        str(short_dir / "state"),
-        "--socket",
-        str(short_dir / "s"),
-        "--listen",
-        "127.0.0.1:0",
-    ]
-    failed = CliRunner().invoke(app, ["run", *places, *options])
+    (short_dir / "home").mkdir()
+    (short_dir / "home/letter").write_bytes(b"dear")
+    places = f"--listen 127.0.0.1:0 --state {short_dir}/state --socket {short_dir}/s".split()
+    wrong = [option.format(dir=short_dir) for option in options]
+    failed = CliRunner().invoke(app, ["run", *places, *wrong])
     assert failed.exit_code == code
     (line,) = [line for line in failed.stderr.splitlines() if line.startswith("guestd: ")]
     assert message in line
