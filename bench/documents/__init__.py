@@ -92,10 +92,7 @@ def _with_many(progress: Console) -> Iterator[Figure]:
         for feed in FeedKind:
             if feed is FeedKind.NATS and not _nats_server():
                 continue
-            value = many.documents_per_second(built, feed)
-            yield Figure(
-                f"documents/s of {many.BYTES} bytes, {many.VIFS} VIFs, {feed} feed", value, "documents/s"
-            )
+            yield from many.measure(built, feed)
 
 
 def _nats_server() -> str | None:

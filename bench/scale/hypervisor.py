@@ -18,7 +18,10 @@ from hvchannel_lab.installation import program_path
 from bench.routes.processes import running
 from bench.scale.world import HYPERVISOR_IP, World
 
-SWITCH, CONTROL, HOSTD, GUESTS = "softswitch", "hvchannel-control", "hostd", "guests"
+SWITCH, CONTROL, HOSTD, GUESTS, NATS = "softswitch", "hvchannel-control", "hostd", "guests", "nats-server"
+NATS_MONITOR = "127.0.0.1:8222"
+"""Where the nats-server tells its counts, over HTTP."""
+
 
 _NATS_PORT = 4222
 _ROOT = Path(__file__).parents[2]  # where `python -m bench.scale.guests` finds itself
@@ -92,10 +95,9 @@ def started(
     ]
     with ExitStack() as up:
         up.callback(pinned.end, [world.prefix])  # what a killed one leaves in the kernel
-        if feed_kind is FeedKind.NATS:
-            up.enter_context(_nats_server(world, folder))
         environment = os.environ | {"PYTHONPATH": str(_ROOT)}
-        pids = {
+        nats = {NATS: up.enter_context(_nats_server(world, folder))} if feed_kind is FeedKind.NATS else {}
+        pids = nats | {
             GUESTS: up.enter_context(running(guests, None, folder, ready, environment)),
             SWITCH: up.enter_context(running(switch, world.hypervisor, folder, folder / "p4rt.sock")),
             CONTROL: up.enter_context(running(controller, world.hypervisor, folder, control)),
@@ -105,7 +107,7 @@ def started(
 
 
 @contextmanager
-def _nats_server(world: World, folder: Path) -> Iterator[None]:
+def _nats_server(world: World, folder: Path) -> Iterator[int]:
     program = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin") or "nats-server"
     store = folder / "nats"
     command = [
@@ -119,7 +121,7 @@ def _nats_server(world: World, folder: Path) -> Iterator[None]:
             "--store_dir",
             str(store),
         ),
-        *("--pid", str(folder / "nats.pid")),
+        *("--pid", str(folder / "nats.pid"), "--http_port", NATS_MONITOR.rpartition(":")[2]),
     ]
-    with running(command, world.hypervisor, folder, folder / "nats.pid"):
-        yield
+    with running(command, world.hypervisor, folder, folder / "nats.pid") as pid:
+        yield pid

@@ -31,6 +31,8 @@ _QUEUE = 1000  # reports waiting to be counted
 _DIGESTS = 100  # per message
 _DIGEST_DELAY_NS = 100_000_000
 _DIGEST_ACK_NS = 1_000_000_000
+# what finsy raises in a call while its channel closes: it asserts an open one, or finds none
+_CLOSED = (fy.P4ClientError, TimeoutError, AssertionError, AttributeError)
 _VERDICT_TABLES = ("verdict", "egress_verdict")
 
 log = structlog.get_logger()
@@ -77,6 +79,7 @@ class VSwitch:
         self._observed = observed
         self._reports = reports
         self._wake = asyncio.Event()
+        self._streaming = asyncio.Lock()  # gRPC allows one write at a time on the stream
         self._switch: fy.Switch | None = None
         self._switch_seen = False
         self._entries = 0  # of the last read back
@@ -127,7 +130,7 @@ class VSwitch:
                 found = [
                     (entry, count_of(each)) async for each in answers if (entry := decode(each)) is not None
                 ]
-        except (fy.P4ClientError, TimeoutError, AssertionError) as error:  # finsy asserts an open channel
+        except _CLOSED as error:
             raise SwitchError(f"the vSwitch at {self._settings.address}: {_explain(error)}") from error
         return {entry.key: (entry, count) for entry, count in found}
 
@@ -137,9 +140,9 @@ class VSwitch:
         if not switch.is_primary:
             raise SwitchError(f"another controller of {self._settings.address} is primary")
         try:
-            async with asyncio.timeout(_ASK_TIMEOUT_S):
+            async with asyncio.timeout(_ASK_TIMEOUT_S), self._streaming:
                 await switch.write([fy.P4PacketOut(frame, **metadata) for frame in frames])
-        except (fy.P4ClientError, TimeoutError, AssertionError) as error:
+        except _CLOSED as error:
             raise SwitchError(f"the vSwitch at {self._settings.address}: {_explain(error)}") from error
 
     def _connected(self) -> fy.Switch:
@@ -248,7 +251,8 @@ class VSwitch:
         async for digests in switch.read_digests(name, queue_size=_QUEUE):
             for values in digests:
                 self._reports.digest(name, {key: int(value) for key, value in values.items()})
-            await switch.write([digests.ack()])
+            async with self._streaming:
+                await switch.write([digests.ack()])
 
     async def _take_packets(self, switch: fy.Switch) -> None:
         async for packet in switch.read_packets(queue_size=_QUEUE):

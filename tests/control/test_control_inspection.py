@@ -32,6 +32,7 @@ from tests.control.test_control_vswitch import (
     host_controller,
     until,
     until_realised,
+    until_synced,
     wanted,
 )
 
@@ -100,6 +101,19 @@ async def test_a_probe_tells_how_far_it_got(
         result = await controller.probe("vm1", 0)
         assert [step.count.packets for step in result.to] == [result.sent, result.sent, 0, 0, 0]
     await other.close()
+
+
+async def test_frames_and_acknowledged_digests_share_the_stream(tmp_path: Path, target: Switch) -> None:
+    """gRPC takes one write at a time: two at once would end the connection."""
+    config = host_config(target, **SLOW_AUDIT)
+    spoofed = bytes(Ether(src=MAC1, dst=MAC1) / IP(src="169.254.1.1", dst="169.254.1.10") / TCP())
+    async with host_controller(tmp_path, config) as controller:
+        await until_synced(controller)
+        reconciliations = controller.vswitch.state.reconciliations
+        await asyncio.gather(*(controller.vswitch.send([spoofed] * 3, vni=5001) for _ in range(40)))
+        await until(lambda: controller.digests["spoof_digest"] > 0)
+        assert controller.vswitch.state.connected
+        assert controller.vswitch.state.reconciliations == reconciliations, "it is still the first connection"
 
 
 async def test_without_its_switch_both_say_so(tmp_path: Path, target: Switch) -> None:
