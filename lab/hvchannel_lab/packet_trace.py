@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from hvchannel_lab import traces
+from hvchannel_lab import network, traces
 from hvchannel_lab.accounts import account_of
 from hvchannel_lab.capture import CaptureTimeoutError, Frame
 from hvchannel_lab.evidence import MissingError, Witness
@@ -63,7 +63,8 @@ def follow(handle: Handle, vif: str) -> PacketTrace:
     attached = handle.vifs().get(vm.vif)
     if attached is None:
         raise NoPacketError(f"VIF {vm.vif} is not attached: hvchannel diagnose {vm.vif}")
-    switches = [hop.name for who in (host, vm.name) for hop in topology.port_hops(who).values()]
+    ports = {hop.name for who in (host, vm.name) for hop in topology.port_hops(who).values()}
+    switches = [hop.name for hop in network.present(topology) if hop.name in ports]
     with handle.capture(hostd, guestd, *switches) as capture:
         witness = Witness(handle, capture, account_of(handle, capture), host)
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from hvchannel_lab import journey, namespaces, pinned, registry, tour
+from hvchannel_lab import journey, namespaces, packet_trace, pinned, registry, tour
 from hvchannel_lab.background import background_lab
 from hvchannel_lab.capture import Capture
 from hvchannel_lab.handle import Handle, LabTimeoutError
@@ -124,6 +124,8 @@ def test_documents_of_before_during_and_after_a_move_arrive_once_each(lab: Handl
     assert set(lab.vifs("hv1")) == set()
     assert {vif.vif_id: vif.mac for vif in lab.vifs("hv2").values()} == {vm.vif: vm.mac for vm in lab.vms}
     assert len({vif.lip for vif in lab.vifs("hv2").values()}) == 2
+    followed = packet_trace.follow(lab, "vm1")
+    assert [passage.switch for passage in followed.there] == ["host vSwitch", "guest vSwitch of vm1"]
 
 
 def test_a_move_that_was_cut_off_is_finished_by_the_command(lab: Handle) -> None:
