@@ -74,6 +74,7 @@ def document_object(document: Document) -> dict[str, Any]:
         "size": document.size,
         "sha256": document.sha256.hex(),
         "put": time_of(document.put_unix_ns),
+        "group": document.group or None,
     }
 
 

@@ -151,6 +151,11 @@ def test_import_as_groups(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "in/vm1/b").write_bytes(b"2")
     again = cli("import", "--atomic", str(tmp_path / "in"))
     assert (again.stdout, again.stderr) == ("vm1 b 2\n", "1 changed, 2 as they were\n")
+    (tmp_path / "in/vm1/a").write_bytes(b"3")
+    for n in range(65):
+        (tmp_path / f"in/vm2/{n}").write_bytes(b"")
+    many = cli("import", "--atomic", str(tmp_path / "in"))
+    assert (many.exit_code, "VIF vm2: a group of 65 documents" in many.stderr) == (2, True)
 
     async def look(feed: Feed) -> None:
         sizes = {d.document.key: d.document.group_size for d in await feed.deliveries("vm1")}

@@ -104,7 +104,7 @@ class HostSession:
         backlog_until = await self._feed.position(self._vif)
         await self._feed.record_inventory(self._vif, held)
         outbox = Outbox(self._wake, held, backlog_until)
-        intake = Intake((await self._feed.quota(self._vif)).reports_per_second)
+        intake = Intake()
         del held
         await self._observe(SessionState.SYNCING, peer)
         try:
