@@ -63,8 +63,9 @@ def follow(handle: Handle, vif: str) -> PacketTrace:
     attached = handle.vifs().get(vm.vif)
     if attached is None:
         raise NoPacketError(f"VIF {vm.vif} is not attached: hvchannel diagnose {vm.vif}")
-    switches = [hop.name for who in (host, vm.name) for hop in topology.port_hops(who).values()]
-    with handle.capture(hostd, guestd, *switches) as capture:
+    hops = [f"{host}/{name}" for name in (topology.host(host).hostd_switch_interface, vm.vnic)]
+    hops += [f"{vm.name}/{name}" for name in (vm.eth, vm.guestd_switch_interface)]
+    with handle.capture(hostd, *hops, guestd) as capture:
         witness = Witness(handle, capture, account_of(handle, capture), host)
 
         def sent(hop: str, frame: Frame) -> bool:
