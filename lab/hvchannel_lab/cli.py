@@ -249,7 +249,7 @@ def trace(
     ] = None,
     socket: Annotated[
         Path | None,
-        typer.Option("--socket", "-s", envvar=CONTROL, help="With --trace-file: the controller's local API."),
+        typer.Option("--socket", "-s", help="With --trace-file: the controller's local API."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from hvchannel_lab import network, traces
+from hvchannel_lab import traces
 from hvchannel_lab.accounts import account_of
 from hvchannel_lab.capture import CaptureTimeoutError, Frame
 from hvchannel_lab.evidence import MissingError, Witness
@@ -63,9 +63,9 @@ def follow(handle: Handle, vif: str) -> PacketTrace:
     attached = handle.vifs().get(vm.vif)
     if attached is None:
         raise NoPacketError(f"VIF {vm.vif} is not attached: hvchannel diagnose {vm.vif}")
-    ports = {hop.name for who in (host, vm.name) for hop in topology.port_hops(who).values()}
-    switches = [hop.name for hop in network.present(topology) if hop.name in ports]
-    with handle.capture(hostd, guestd, *switches) as capture:
+    hops = [f"{host}/{name}" for name in (topology.host(host).hostd_switch_interface, vm.vnic)]
+    hops += [f"{vm.name}/{name}" for name in (vm.eth, vm.guestd_switch_interface)]
+    with handle.capture(hostd, *hops, guestd) as capture:
         witness = Witness(handle, capture, account_of(handle, capture), host)
 
         def sent(hop: str, frame: Frame) -> bool:

@@ -385,6 +385,7 @@ def test_the_command_says_what_is_broken_and_what_to_do(lab: Patient) -> None:
     context = lab.dead("vm1/guestd")
     lab.do(context.__aenter__())
     try:
+        lab.handle.until(lambda: lab.diagnosis().broken, "seen", 30)  # what was under way has come to its end
         shown = hvchannel(lab, "diagnose", VIF)
         assert shown.returncode == 1
         assert "vm1: broken at guestd\n  remedy: in the VM, start it: guestd run" in shown.stdout

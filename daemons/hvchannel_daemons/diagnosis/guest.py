@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The hops in the VM, as far as its hypervisor can tell: what a probe brings back, and what sessions say."""
 
+import time
+from typing import Final
+
 from hvchannel_control.api import control_pb2 as pb
 
 from hvchannel_daemons.command_output import ago
@@ -10,6 +13,7 @@ from hvchannel_daemons.diagnosis.hypervisor import is_up, wrong_entries
 from hvchannel_daemons.feed import Session, SessionState
 from hvchannel_daemons.reasons import Reason
 
+_FRESH_NS: Final = 5_000_000_000
 GUEST_SWITCH, GUESTD = "guest vSwitch", "guestd"
 
 
@@ -147,6 +151,8 @@ def _listening(session: Session | None) -> Hop:
         case Reason.NONE | Reason.REFUSED | Reason.NO_ARP | Reason.NO_ROUTE | Reason.CONTENDED:
             # it listens by now, or the reason is elsewhere
             return unknown(GUESTD, f"the guest takes connections; session {session.state}")
+    if session.state is SessionState.BACKOFF and time.time_ns() - session.error_unix_ns < _FRESH_NS:
+        return unknown(GUESTD, f"the session ended just now ({code}: {line}), and is begun anew")
     return broken(GUESTD, f"{code}: {line}", "in the VM, see guestd's log")
 
 
