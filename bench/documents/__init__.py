@@ -53,7 +53,16 @@ def measure(progress: Console) -> list[Figure]:
                 for size, count in SIZES:
                     put = partial(latency.put_to_acknowledged, vif=throughput.VIF, size=size, count=count)
                     found[name, size] = lab_feed.ask(lab.topology, put).result()
-    return [*_latencies(found), *_with_many(progress), *throughput.measure(progress)]
+        synced = latency.disk(Path(state), SIZES[0][1])
+    floor = [
+        Figure(
+            f"one fdatasync of the disk, p{percent} (put to acknowledged: three)",
+            latency.percentile(synced, percent),
+            "ms",
+        )
+        for percent in (50, 99)
+    ]
+    return [*_latencies(found), *floor, *_with_many(progress), *throughput.measure(progress)]
 
 
 def _over_bare_veth(state: Path, found: Latencies) -> None:

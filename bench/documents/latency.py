@@ -8,6 +8,7 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from hvchannel_daemons.feed.interface import Feed
 
@@ -26,6 +27,19 @@ async def put_to_acknowledged(feed: Feed, vif: str, size: int, count: int) -> li
         await asyncio.wait_for(feed.settled(vif, "latency", revision), _WITHIN)
         seconds.append(time.perf_counter() - began)
     return seconds[WARM_UP:]
+
+
+def disk(folder: Path, count: int) -> list[float]:
+    """Seconds of one small write and its fdatasync. An acknowledged document has waited for three on the embedded feed:
+    of the put, of the guest's store, of the acknowledgement. Raises OSError."""
+    seconds = []
+    with (folder / "disk").open("wb", buffering=0) as file:
+        for _ in range(count):
+            began = time.perf_counter()
+            file.write(bytes(4096))
+            os.fdatasync(file.fileno())
+            seconds.append(time.perf_counter() - began)
+    return seconds
 
 
 def percentile(seconds: Sequence[float], percent: int) -> float:

@@ -20,12 +20,14 @@ from hvchannel_lab.namespaces import inside
 from bench.figures import Figure
 from bench.scale import world
 from bench.scale.hypervisor import CONTROL, HOSTD, NATS, NATS_MONITOR, FeedKind, Hypervisor, started
-from bench.scale.measure import acknowledged, bring_up
+from bench.scale.runs import acknowledged, bring_up
 from bench.scale.usage import Usage
 from bench.scale.world import Guest
 
 VIFS, EACH, BYTES = 100, 20, 1024
 """VIFs, documents for each, bytes of each."""
+
+_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,17 @@ async def _run(hypervisor: Hypervisor, guests: Sequence[Guest], kind: FeedKind) 
         before = Spent.by(hypervisor)
         await bring_up(hypervisor.control, feed, guests)
         ready = Spent.by(hypervisor)
-        seconds = await _deliver(feed, guests)
+        began = time.perf_counter()
+        revisions = await asyncio.gather(*(_put(feed, guest) for guest in guests))
+        put = [
+            [(guest.vif, f"many/{number}", revision) for number, revision in enumerate(each)]
+            for guest, each in zip(guests, revisions, strict=True)
+        ]
+        # A guest answers in the order of its documents: to ask for the last of each costs the feed little.
+        await acknowledged(feed, [each[-1] for each in put], poll_seconds=_POLL_SECONDS)
+        seconds = time.perf_counter() - began
         done = Spent.by(hypervisor)
+        await acknowledged(feed, [one for each in put for one in each])
     finally:
         await feed.close()
     name = f"documents/s of {BYTES} bytes, {VIFS} VIFs, {kind} feed"
@@ -87,19 +98,6 @@ def _costs(what: str, before: Spent, after: Spent, count: int) -> Iterator[Figur
     if NATS in after.cpu:
         yield Figure(f"{what}: NATS messages", (after.messages - before.messages) / count, "in and out")
         yield Figure(f"{what}: NATS bytes", (after.octets - before.octets) / count, "in and out")
-
-
-async def _deliver(feed: Feed, guests: Sequence[Guest]) -> float:
-    """Seconds from the first put to the last acknowledgement."""
-    began = time.perf_counter()
-    revisions = await asyncio.gather(*(_put(feed, guest) for guest in guests))
-    put = [
-        (guest.vif, f"many/{number}", revision)
-        for guest, each in zip(guests, revisions, strict=True)
-        for number, revision in enumerate(each)
-    ]
-    await acknowledged(feed, put)
-    return time.perf_counter() - began
 
 
 async def _put(feed: Feed, guest: Guest) -> list[int]:

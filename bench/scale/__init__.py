@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from bench.figures import Figure
-from bench.scale import measure as measuring
-from bench.scale import report
-from bench.scale.measure import COUNTS
+from bench.scale import report, runs
+from bench.scale.runs import COUNTS
 from bench.scale.world import MOST
 
 __all__ = ["COUNTS", "counts_of", "measure"]
@@ -31,6 +30,6 @@ def counts_of(text: str) -> list[int]:
 
 def measure(progress: Console, console: Console, counts: Sequence[int]) -> list[Figure]:
     """Prints the growth, and returns it. Raises OSError, SwitchError."""
-    rows = measuring.measure(progress, counts)
+    rows = runs.measure(progress, counts)
     report.show(rows, console)
     return report.figures(rows)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from bench.figures import Figure
 from bench.scale.hypervisor import CONTROL, GUESTS, HOSTD, SWITCH
-from bench.scale.measure import Row
+from bench.scale.runs import Row
 
 READY_WITHIN, DELIVERED_WITHIN = 60.0, 5.0
 """Seconds, whatever the number of VIFs."""

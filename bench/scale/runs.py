@@ -144,7 +144,9 @@ async def _deliver(feed: Feed, guests: Sequence[Guest]) -> float:
     return time.perf_counter() - began
 
 
-async def acknowledged(feed: Feed, documents: Sequence[tuple[str, str, int]]) -> None:
+async def acknowledged(
+    feed: Feed, documents: Sequence[tuple[str, str, int]], poll_seconds: float = _POLL_SECONDS / 5
+) -> None:
     """Waits until each of these (VIF, key, revision) is. One is looked at after the other, so that to wait for many
     costs no more than to look at each once. Raises TimeoutError."""
     async with asyncio.timeout(_WITHIN_SECONDS):
@@ -153,4 +155,4 @@ async def acknowledged(feed: Feed, documents: Sequence[tuple[str, str, int]]) ->
                 delivery = await feed.delivery(vif, key)
                 if delivery is not None and delivery.acknowledged >= revision:
                     break
-                await asyncio.sleep(_POLL_SECONDS / 5)
+                await asyncio.sleep(poll_seconds)
