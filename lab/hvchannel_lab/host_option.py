@@ -39,6 +39,11 @@ class HostOption:
         """Whether the lab has one hypervisor, which need not be named."""
         return len(self._sockets) == 1
 
+    @property
+    def sockets(self) -> list[Path]:
+        """Of all controllers."""
+        return list(self._sockets.values())
+
     def socket(self, host: str | None) -> Path:
         """Of the hypervisor's controller; of the only one's when none is named. Raises ValueError with the valid
         names."""

@@ -76,10 +76,12 @@ def hvchannel(lab: Handle, *words: str) -> subprocess.CompletedProcess[str]:
 def test_the_tour_shows_all_of_its_parts(lab: Handle) -> None:
     seen = {part.name: part.show() for part in tour.Tour(lab).parts}
     assert list(seen) == ["before", "delivered", "journeys", "moved", "journey_after", "after"]
-    assert [(row.vif, row.host) for row in seen["before"]] == [("vm1", "hv1"), ("vm2", "hv2")]
-    assert [row.lip for row in seen["before"]] == ["169.254.1.10"] * 2, "a LIP is its hypervisor's own"
-    assert [(row.vif, row.host) for row in seen["after"]] == [("vm1", "hv2"), ("vm2", "hv2")]
-    assert [row.mac for row in seen["before"]] == [row.mac for row in seen["after"]]
+    before, after = seen["before"], seen["after"]
+    assert [(row.vif, row.host) for row in before.rows] == [("vm1", "hv1"), ("vm2", "hv2")]
+    assert [row.attached.lip for row in before.rows] == ["169.254.1.10"] * 2, "a LIP is its hypervisor's own"
+    assert [(row.vif, row.host) for row in after.rows] == [("vm1", "hv2"), ("vm2", "hv2")]
+    assert [row.attached.mac for row in before.rows] == [row.attached.mac for row in after.rows]
+    assert before.well and after.well
     assert [one.vm for one in seen["delivered"]] == ["vm1", "vm2"]
     shown = [*seen["journeys"], *seen["journey_after"]]
     for one, vm, host in zip(shown, ("vm1", "vm2", "vm1"), ("hv1", "hv2", "hv2"), strict=True):

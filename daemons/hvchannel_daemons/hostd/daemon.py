@@ -72,6 +72,7 @@ class Links:
             self._options.settings,
             host=self._options.host,
             source=self._options.source,
+            vifs=lambda: len(self._links),
         )
 
     async def detached(self, vif: str) -> None:

@@ -3,7 +3,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Protocol
 
 from nats.aio.msg import Msg
@@ -19,6 +19,7 @@ from hvchannel_daemons.feed.interface import (
     SessionState,
     StoredReport,
 )
+from hvchannel_daemons.reasons import Reason
 
 ABOUT: Final = "Hvchannel"
 OPERATION: Final = "KV-Operation"  # how key-value clients know a deletion
@@ -187,18 +188,7 @@ class Holder:
 
 
 def encode_session(session: Session) -> bytes:
-    return json.dumps(
-        {
-            "vif": session.vif,
-            "state": session.state,
-            "reason": session.reason,
-            "since_unix_ns": session.since_unix_ns,
-            "address": session.address,
-            "version": session.version,
-            "agent": session.agent,
-            "host": session.host,
-        }
-    ).encode()
+    return json.dumps(asdict(session)).encode()
 
 
 def decode_session(stored: Stored) -> Session | None:
@@ -207,9 +197,9 @@ def decode_session(stored: Stored) -> Session | None:
         return None
     said = json.loads(stored.data)
     known = {field.name for field in fields(Session)}  # a newer hostd may say more
-    return Session(
-        **({name: said[name] for name in said.keys() & known} | {"state": SessionState(said["state"])})
-    )
+    codes = {name: Reason.read(said[name]) for name in ("code", "error_code") if name in said}
+    read = {name: said[name] for name in said.keys() & known}
+    return Session(**(read | codes | {"state": SessionState(said["state"])}))
 
 
 def report_headers(report: Report, unix_ns: int, pieces: str | None) -> dict[str, str]:
