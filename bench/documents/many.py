@@ -59,7 +59,7 @@ def measure(built: world.World, feed: FeedKind) -> list[Figure]:
     """In a world of VIFS guests. Raises OSError, SwitchError, FeedError, TimeoutError."""
     guests = built.guests[:VIFS]
     with tempfile.TemporaryDirectory(prefix="hvc-bench-") as folder:  # noqa: SIM117
-        with started(built, VIFS, Path(folder), (), feed) as hypervisor:
+        with started(built, VIFS, Path(folder), feed) as hypervisor:
             # an event loop of its own, all of whose sockets are made where the feed's servers are
             with inside(built.hypervisor):
                 return asyncio.run(_run(hypervisor, guests, feed))

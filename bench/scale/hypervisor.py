@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -57,7 +57,6 @@ def started(
     world: World,
     vifs: int,
     folder: Path,
-    hostd_options: Sequence[str],
     feed_kind: FeedKind = FeedKind.EMBEDDED,
 ) -> Iterator[Hypervisor]:
     """All four are up, nothing is attached. For its feed, a nats-server runs beside them.
@@ -91,7 +90,7 @@ def started(
     hostd = [
         *(program_path("hostd"), "--control", str(control), "--feed", feed),
         *("--socket", str(local)),
-        *("--source", str(HYPERVISOR_IP), "--log-level", "error", *hostd_options),
+        *("--source", str(HYPERVISOR_IP), "--log-level", "error"),
     ]
     with ExitStack() as up:
         up.callback(pinned.end, [world.prefix])  # what a killed one leaves in the kernel

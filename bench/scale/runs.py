@@ -61,13 +61,8 @@ def measure(progress: Console, counts: Sequence[int]) -> list[Row]:
 
 
 def _row(built: World, vifs: int, folder: Path) -> Row:
-    with started(built, vifs, folder, ["--heartbeat", f"{heartbeat(vifs):g}"]) as hypervisor:
+    with started(built, vifs, folder) as hypervisor:
         return asyncio.run(_run(hypervisor, built.guests[:vifs]))
-
-
-def heartbeat(vifs: int) -> float:
-    """Seconds: a hundred heartbeats a second, however many VIFs there are."""
-    return max(1.0, vifs / 100)
 
 
 async def _run(hypervisor: Hypervisor, guests: Sequence[Guest]) -> Row:
