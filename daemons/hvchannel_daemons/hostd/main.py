@@ -86,7 +86,6 @@ def hostd(
     session up, sends what the guest lacks, and records acks, reports and the session's state in the feed.
     """
     try:
-        logs.set_up(log_level, log_json)
         if source is not None:
             ipaddress.ip_address(source)
         name = limits.check_host(host if host is not None else socket.gethostname())
