@@ -32,6 +32,7 @@ from hvchannel_daemons.feed.jetstream.contents import Contents
 from hvchannel_daemons.feed.jetstream.layout import Layout, decoded, ensure, last, subjects
 from hvchannel_daemons.feed.jetstream.link import Link, WrongSequenceError
 from hvchannel_daemons.feed.jetstream.mirror import Mirror, names
+from hvchannel_daemons.feed.jetstream.orphans import Orphans
 from hvchannel_daemons.feed.jetstream.reader import everything
 from hvchannel_daemons.feed.jetstream.records import Entry, Known
 from hvchannel_daemons.feed.jetstream.reports import Reports
@@ -58,6 +59,7 @@ class NatsFeed:
         self._reports = Reports(link, layout, self._contents)
         self._watching = Watching(link, layout)
         self._mirror = Mirror(link, layout, self._contents, self._claims, origin)
+        self._orphans = Orphans(link, layout, self._contents, self._claims, self._mirror)
         self._releasing: dict[str, asyncio.Task[None]] = {}
         self._putting: dict[tuple[str, str], asyncio.Lock] = {}
 
@@ -92,7 +94,7 @@ class NatsFeed:
         limits.check_size(len(content))
         digest = await asyncio.to_thread(lambda: hashlib.sha256(content).digest())
         large = len(content) > limits.PIECE_BYTES
-        pieces = await self._contents.write(content) if large else None
+        pieces = await self._contents.write(content, self._layout.new_content(vif)) if large else None
 
         async def message(put: str, revision: int, old: Entry | None) -> Message:
             if old is None or old.document.deleted:
@@ -212,6 +214,7 @@ class NatsFeed:
         await self._claims.start(host)
         self._link.patient = True
         await self._mirror.start()
+        self._orphans.start()
         sessions = self._layout.sessions_of(host)
         before = await everything(self._link, self._layout.state, sessions, after=None)
         await self._behind.put({stored.subject: _DROPPED for stored in before if stored.data})
@@ -318,6 +321,7 @@ class NatsFeed:
         await self._behind.close()
         for releasing in self._releasing.values():
             releasing.cancel()
+        await self._orphans.close()
         await self._mirror.close()
         await self._claims.close()
         await self._link.close()
