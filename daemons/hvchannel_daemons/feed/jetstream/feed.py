@@ -42,7 +42,8 @@ from hvchannel_daemons.feed.quotas import Quota, Usage
 from hvchannel_daemons.storage.pieces import ContentGone
 
 _RELEASE_SECONDS: Final = 0.2  # between looks at whether the server is there
-_DROPPED: Final[Message] = (b"", {records.OPERATION: "DEL"})
+_DROPPED: Final[Message] = (b"", records.headers({"held": True}, deleted=True))
+_RELEASED: Final[Message] = (b"", {records.OPERATION: "DEL"})
 
 
 class NatsFeed:
@@ -218,7 +219,8 @@ class NatsFeed:
         sessions = self._layout.sessions_of(host)
         before = await everything(self._link, self._layout.state, sessions, after=None)
         await self._behind.put({stored.subject: _DROPPED for stored in before if stored.data})
-        return {decoded(stored.subject.rpartition(".")[2]) for stored in before}
+        held = [stored for stored in before if stored.data or stored.about]
+        return {decoded(stored.subject.rpartition(".")[2]) for stored in held}
 
     async def failed(self) -> None:
         failures = [asyncio.ensure_future(part.failed()) for part in (self._claims, self._mirror)]
@@ -257,9 +259,7 @@ class NatsFeed:
         session = self._layout.session(self._claims.host, vif)
         await self._forget(vif)
         await self._claims.release(vif)
-        await self._behind.put({session: _DROPPED})
-        # and no trace of it is left here: what there is of this host when its hostd starts is what it never released
-        await self._link.call(lambda: self._link.js.purge_stream(self._layout.state, subject=session))
+        await self._behind.put({session: _RELEASED})
 
     async def documents(self, vif: str, *, after: int, limit: int) -> list[Document]:
         found, _ = await self._of(vif, acks=False)
