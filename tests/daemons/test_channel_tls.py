@@ -3,7 +3,9 @@
 
 import asyncio
 import contextlib
+import shutil
 import ssl
+import subprocess
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -278,3 +280,17 @@ def test_files_are_checked_with_one_line_each(tmp_path: Path, ca: Authority) -> 
     (tmp_path / "ca.pem").unlink()
     with pytest.raises(TlsError, match=r"ca\.pem: No such file or directory"):
         Tls.open(where)
+
+
+def test_the_documented_commands_make_files_that_are_taken(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl (apt-get install openssl)")
+    text = (Path(__file__).parents[2] / "docs/tls.md").read_text()
+    script = text.partition("```sh\n")[2].partition("```")[0]
+    for _ in range(2):  # the second is a renewal
+        subprocess.run(["bash", "-euc", script], cwd=tmp_path, check=True, capture_output=True)
+    for directory, name in (("hv7", identity.HYPERVISOR), ("vm1", identity.guest_name("vm1"))):
+        where = files(tmp_path / directory, None, None, None)
+        assert where is not None
+        assert 89 < Tls.open(where, needs=name).days_left <= 90
+    assert identity.guest_name("Web.1") in text

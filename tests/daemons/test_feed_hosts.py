@@ -95,8 +95,8 @@ async def test_of_two_that_claim_a_vif_one_wins_and_the_other_says_which(
             )
         app = typer.Typer()
         register(app)
-        shown = await asyncio.to_thread(CliRunner().invoke, app, ["vms", "--json", "--feed", feed_at])
-        for row in json.loads(shown.stdout)["vms"]:
+        shown = await asyncio.to_thread(CliRunner().invoke, app, ["status", "--json", "--feed", feed_at])
+        for row in json.loads(shown.stdout)["vifs"]:
             assert (row["host"], row["served"]) == (owners[row["vif"]].host, True)
             assert row["contenders"] == [contenders[row["vif"]][0].host]
             assert row["state"] != "CONTENDED"

@@ -56,11 +56,18 @@ async def serving(guest: BadGuest, address: str) -> AsyncIterator[None]:
         await server.stop(None)
 
 
+@pytest.fixture(params=["sqlite", "nats"])
+def feed_at(request: pytest.FixtureRequest, short_dir: Path) -> str:
+    sqlite = request.param == "sqlite"
+    return str(short_dir / "feed.db") if sqlite else request.getfixturevalue("nats_feed")
+
+
 async def is_in(feed: Feed, vif: str, state: SessionState) -> bool:
     session = (await feed.sessions()).get(vif)
     return session is not None and session.state is state
 
 
+@pytest.mark.parametrize("feed_at", ["sqlite"], indirect=True)  # the feed has no part in it
 async def test_bad_guests_delay_nobody(rig, control, feed, processes, short_dir: Path) -> None:
     """One never reads, one never answers, one is stopped; each has 8 MiB and more coming."""
     mute, deaf = BadGuest(reads=True), BadGuest(reads=False)

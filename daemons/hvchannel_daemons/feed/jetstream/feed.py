@@ -4,8 +4,6 @@ answers from its mirror."""
 
 import asyncio
 import contextlib
-import hashlib
-import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
@@ -18,7 +16,6 @@ from hvchannel_daemons.feed.interface import (
     Contended,
     Delivery,
     Document,
-    FeedError,
     Owner,
     Report,
     Session,
@@ -29,13 +26,16 @@ from hvchannel_daemons.feed.jetstream import records
 from hvchannel_daemons.feed.jetstream.behind import Behind, Message
 from hvchannel_daemons.feed.jetstream.claims import Claims
 from hvchannel_daemons.feed.jetstream.contents import Contents
-from hvchannel_daemons.feed.jetstream.layout import Layout, decoded, ensure, last, subjects
+from hvchannel_daemons.feed.jetstream.layout import Layout, decoded, ensure, last, names, subjects
 from hvchannel_daemons.feed.jetstream.link import Link, WrongSequenceError
-from hvchannel_daemons.feed.jetstream.mirror import Mirror, names
+from hvchannel_daemons.feed.jetstream.mirror import Mirror
 from hvchannel_daemons.feed.jetstream.orphans import Orphans
+from hvchannel_daemons.feed.jetstream.putting import Putting
 from hvchannel_daemons.feed.jetstream.reader import everything
-from hvchannel_daemons.feed.jetstream.records import Entry, Known
+from hvchannel_daemons.feed.jetstream.records import Known
+from hvchannel_daemons.feed.jetstream.replay import newest, replayed
 from hvchannel_daemons.feed.jetstream.reports import Reports
+from hvchannel_daemons.feed.jetstream.room import Room
 from hvchannel_daemons.feed.jetstream.watching import Watching
 from hvchannel_daemons.feed.location import Access, NatsUrl
 from hvchannel_daemons.feed.quotas import Quota, Usage
@@ -59,10 +59,11 @@ class NatsFeed:
         self._behind = Behind(link, layout, self._claims)
         self._reports = Reports(link, layout, self._contents)
         self._watching = Watching(link, layout)
+        self._room = Room(link, layout)
         self._mirror = Mirror(link, layout, self._contents, self._claims, origin)
         self._orphans = Orphans(link, layout, self._contents, self._claims, self._mirror)
         self._releasing: dict[str, asyncio.Task[None]] = {}
-        self._putting: dict[tuple[str, str], asyncio.Lock] = {}
+        self._putting = Putting(link, layout, self._contents, self._room)
 
     @classmethod
     async def open(cls, url: NatsUrl, access: Access, *, create: bool = True) -> "NatsFeed":
@@ -89,58 +90,32 @@ class NatsFeed:
         return self._link.epoch
 
     async def put(self, vif: str, key: str, content: bytes, content_type: str) -> int:
-        limits.check_vif(vif)
-        limits.check_key(key)
-        limits.check_content_type(content_type)
-        limits.check_size(len(content))
-        digest = await asyncio.to_thread(lambda: hashlib.sha256(content).digest())
-        large = len(content) > limits.PIECE_BYTES
-        pieces = await self._contents.write(content, self._layout.new_content(vif)) if large else None
-
-        async def message(put: str, revision: int, old: Entry | None) -> Message:
-            if old is None or old.document.deleted:
-                await self._check_room(vif)
-            size, now = len(content), time.time_ns()
-            headers = records.document_headers(put, revision, content_type, digest, size, now, pieces)
-            return b"" if large else content, headers
-
-        try:
-            revision = await self._replace(vif, key, message)
-        except ValueError:
-            await self._contents.drop(pieces)
-            raise
-        assert revision is not None
-        return revision
+        return await self._putting.put(vif, Member(key, content, content_type))
 
     async def delete(self, vif: str, key: str) -> int | None:
-        limits.check_vif(vif)
-        limits.check_key(key)
-
-        async def message(put: str, revision: int, old: Entry | None) -> Message | None:
-            if old is None or old.document.deleted:
-                return None
-            return b"", records.tombstone_headers(put, revision, time.time_ns())
-
-        return await self._replace(vif, key, message)
+        return await self._putting.delete(vif, key)
 
     async def put_group(self, vif: str, members: Sequence[Member]) -> dict[str, int]:
-        raise FeedError("groups are not supported on NATS yet")
+        return await self._putting.put_group(vif, members)
 
     async def quota(self, vif: str) -> Quota:
-        return Quota()
+        return await self._room.quota(vif)
 
     async def set_quota(self, vif: str, quota: Quota | None) -> None:
-        raise FeedError("quotas are not supported on NATS yet")
+        limits.check_vif(vif)
+        if quota is not None:
+            quota.check()
+        await self._room.set_quota(vif, quota)
 
     async def usage(self, vif: str) -> Usage:
-        return Usage()
+        return await self._room.usage(vif)
 
     async def delivery(self, vif: str, key: str) -> Delivery | None:
         if (held := self._mirror.of(vif)) is not None:
             document = held.documents.get(key)
             return _delivery(document, held.acks.get(key, Known())) if document else None
-        found, ack = await self._newest(vif, key)
-        return _delivery(found[1].document, ack) if found and found[1] else None
+        document, known = await self._putting.newest(vif, key)
+        return _delivery(document, known) if document is not None else None
 
     async def content(self, document: Document) -> bytes:
         count = -(-document.size // limits.PIECE_BYTES)
@@ -149,8 +124,10 @@ class NatsFeed:
     async def history(self, vif: str, key: str) -> list[Document]:
         subject = self._layout.document(vif, key)
         found = await everything(self._link, self._layout.documents, subject, after=0)
-        entries = [records.entry(stored, vif, key) for stored in found]
-        return [entry.document for entry in reversed(entries) if entry is not None]
+        documents = [await newest(self._link, self._layout, vif, key, stored) for stored in found]
+        # of a group that was never completed there is nothing: in its place stands the revision before, a second time
+        known = {document.revision: document for document in documents if document is not None}
+        return [known[revision] for revision in sorted(known, reverse=True)]
 
     async def deliveries(self, vif: str) -> list[Delivery]:
         documents, acks = await self._of(vif)
@@ -264,6 +241,8 @@ class NatsFeed:
     async def documents(self, vif: str, *, after: int, limit: int) -> list[Document]:
         found, _ = await self._of(vif, acks=False)
         newer = [document for document in found.values() if document.position > after]
+        while limit < len(newer) and newer[limit].position == newer[limit - 1].position:
+            limit += 1  # all of a group
         return newer[:limit]
 
     async def piece(self, document: Document, n: int) -> bytes:
@@ -326,68 +305,15 @@ class NatsFeed:
         await self._claims.close()
         await self._link.close()
 
-    async def _replace(self, vif: str, key: str, message: "records.MakeMessage") -> int | None:
-        """Compare-and-set until nobody came between. `message` gives what to store after `old`, None: nothing."""
-        put = uuid.uuid4().hex
-        subject = self._layout.document(vif, key)
-        async with self._putting.setdefault((vif, key), asyncio.Lock()):
-            while True:
-                found, ack = await self._newest(vif, key)
-                sequence, old = found if found else (0, None)
-                if old is not None and old.put == put:
-                    return old.document.revision  # stored already: only the answer got lost
-                # also beyond what the guest holds: a feed restored from an old copy must not hand out
-                # revisions a second time
-                revision = 1 + max(old.document.revision if old else 0, ack.acknowledged)
-                made = await message(put, revision, old)
-                if made is None:
-                    return None
-                data, headers = made
-
-                async def publish(
-                    data: bytes = data, headers: dict[str, str] | None = headers, last: int = sequence
-                ) -> int:
-                    return await self._link.publish(subject, data, headers, last=last)
-
-                with contextlib.suppress(WrongSequenceError):
-                    await self._link.call(publish)
-                    await self._contents.drop(old.document.content if old else None)
-                    return revision
-
-    async def _newest(self, vif: str, key: str) -> tuple[tuple[int, Entry | None] | None, Known]:
-        """The newest message of a key, with its sequence, and the guest's last answer."""
-        stored, ack = await asyncio.gather(
-            last(self._link, self._layout.documents, self._layout.document(vif, key)),
-            last(self._link, self._layout.state, self._layout.ack(vif, key)),
-        )
-        found = (stored.sequence, records.entry(stored, vif, key)) if stored else None
-        return found, Known.decoded(ack)
-
     async def _of(self, vif: str, *, acks: bool = True) -> tuple[dict[str, Document], dict[str, Known]]:
         """The newest documents of a VIF by key, oldest change first, and the guest's last answers."""
         if (held := self._mirror.of(vif)) is not None:
             return held.documents, held.acks
-        documents: dict[str, Document] = {}
-        for stored in await everything(
-            self._link, self._layout.documents, self._layout.documents_of(vif), after=None
-        ):
-            key = names(stored.subject)[1]
-            entry = records.entry(stored, vif, key)
-            if entry is not None:
-                documents[key] = entry.document
+        documents = (await replayed(self._link, self._layout, vif)).documents
         if not acks:
             return documents, {}
         answers = await everything(self._link, self._layout.state, self._layout.acks_of(vif), after=None)
         return documents, {names(stored.subject)[1]: Known.decoded(stored) for stored in answers}
-
-    async def _check_room(self, vif: str) -> None:
-        """Raises ValueError when the VIF may have no further document."""
-        found, _ = await subjects(self._link, self._layout.documents, self._layout.documents_of(vif))
-        if len(found) < limits.LIVE_DOCUMENTS:
-            return  # tombstones included, which are cheap to count
-        documents, _ = await self._of(vif, acks=False)
-        if sum(not document.deleted for document in documents.values()) >= limits.LIVE_DOCUMENTS:
-            raise ValueError(f"VIF {vif} has {limits.LIVE_DOCUMENTS} documents already, which is the most")
 
     async def _record(self, vif: str, now: Mapping[str, Known]) -> None:
         held = self._mirror.of(vif)

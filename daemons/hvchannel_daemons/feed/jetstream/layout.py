@@ -18,6 +18,7 @@ from hvchannel_daemons.feed.jetstream.link import REQUEST_SECONDS, Link, Missing
 from hvchannel_daemons.feed.jetstream.records import Stored, lifted
 
 REPORTS_KEPT: Final = 10_000  # of one VIF
+_MARK: Final = "=g"  # no key begins like that
 
 
 def encoded(name: str) -> str:
@@ -27,6 +28,18 @@ def encoded(name: str) -> str:
 
 def decoded(token: str) -> str:
     return token.replace("=2E", ".").strip("=")
+
+
+def names(subject: str) -> tuple[str, str]:
+    """VIF and key of a document's or an ack's subject."""
+    vif, key = subject.split(".")[-2:]
+    return decoded(vif), decoded(key)
+
+
+def group_of(subject: str) -> str:
+    """The id of the group whose mark has this subject; empty when it is a document's."""
+    token = subject.rpartition(".")[2]
+    return token.removeprefix(_MARK) if token.startswith(_MARK) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +78,13 @@ class Layout:
 
     def documents_of(self, vif: str | None) -> str:
         return f"$KV.{self._documents}.{encoded(vif) if vif else '*'}.*"
+
+    def group(self, vif: str, group: str) -> str:
+        """Of the mark that is stored when all members of a group are; one of `documents_of` the VIF."""
+        return f"$KV.{self._documents}.{encoded(vif)}.{_MARK}{group}"
+
+    def quota(self, vif: str) -> str:
+        return f"$KV.{self._state}.quota.{encoded(vif)}"
 
     def ack(self, vif: str, key: str) -> str:
         return f"$KV.{self._state}.ack.{encoded(vif)}.{encoded(key)}"

@@ -18,13 +18,13 @@ import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from hvchannel_daemons import limits
 from hvchannel_daemons.feed.interface import Claim, Document, FeedError
 from hvchannel_daemons.feed.jetstream.claims import Claims
 from hvchannel_daemons.feed.jetstream.contents import Contents
-from hvchannel_daemons.feed.jetstream.layout import Layout, decoded, following, last, subjects
+from hvchannel_daemons.feed.jetstream.layout import Layout, following, last, names, subjects
 from hvchannel_daemons.feed.jetstream.link import Link, MissingError
-from hvchannel_daemons.feed.jetstream.records import Known, Stored, entry
+from hvchannel_daemons.feed.jetstream.records import Known, Stored
+from hvchannel_daemons.feed.jetstream.replay import NotOursError, Replay
 
 log = structlog.get_logger()
 
@@ -33,26 +33,23 @@ _AT_ONCE: Final = 32
 _LAGS: Final = 100  # looks, about 0.1 s apart, at a leader that has yet to catch up
 
 
-def names(subject: str) -> tuple[str, str]:
-    """VIF and key of a document's or an ack's subject."""
-    vif, key = subject.split(".")[-2:]
-    return decoded(vif), decoded(key)
-
-
 @dataclass(eq=False, slots=True)
 class Mirrored:
     """What is known of one VIF."""
 
     claim: Claim
-    documents: dict[str, Document] = field(
-        default_factory=dict
-    )  # by key, oldest change first; not to be changed
+    replay: Replay = field(default_factory=Replay)
     acks: dict[str, Known] = field(default_factory=dict)
     read: int = 0  # the documents' stream is known up to this sequence
     there: int = 0  # up to this one there may be more to read
     complete: bool = False
     news: Subscription | None = None
     reading: asyncio.Task[None] | None = None
+
+    @property
+    def documents(self) -> dict[str, Document]:
+        """By key, oldest change first; not to be changed."""
+        return self.replay.documents
 
     @property
     def position(self) -> int:
@@ -104,6 +101,7 @@ class Mirror:
         acks, _ = await self._newest_of(self._layout.state, self._layout.acks_of(claim.vif))
         for stored in documents:
             self._take(one, stored)
+        await one.replay.settle(self._link, self._layout)
         one.read = sequence  # what came meanwhile is read again, in order
         one.acks.update({names(stored.subject)[1]: Known.decoded(stored) for stored in acks})
         await self._read(one)
@@ -193,31 +191,17 @@ class Mirror:
     def _take(self, one: Mirrored, stored: Stored) -> None:
         one.read = max(one.read, stored.sequence)
         self._newest = max(self._newest, stored.sequence)
-        vif, key = names(stored.subject)
         try:
-            limits.check_vif(vif)
-            limits.check_key(key)
-        except ValueError as error:
-            log.warning("feed_message_ignored", subject=stored.subject, reason=str(error))
+            newest, unwanted = one.replay.take(stored)
+        except NotOursError as error:
+            log.warning("feed_message_ignored", subject=stored.subject, reason=str(error), at=stored.sequence)
             return
-        found = entry(stored, vif, key)
-        if found is None:
-            log.warning(
-                "feed_message_ignored",
-                subject=stored.subject,
-                reason="not written by hvchannel",
-                at=stored.sequence,
-            )
-            return
-        old = one.documents.get(key)
-        if old is not None and old.position >= stored.sequence:
-            return
-        if old is not None:
-            self._contents.forget(one.documents.pop(key).content)
-        one.documents[key] = found.document
-        if isinstance(found.document.content, int) and found.document.size:
-            self._contents.keep(found.document.content, 0, stored.data)
-        one.claim.changed.set()
+        for document in unwanted:
+            self._contents.forget(document.content)
+        if stored.data:
+            self._contents.keep(stored.sequence, 0, stored.data)
+        if newest:
+            one.claim.changed.set()
 
     async def _caught_up(self, to: int) -> bool:
         """Whether the stream's leader, who may be new, has what its predecessor told of. Raises FeedError."""

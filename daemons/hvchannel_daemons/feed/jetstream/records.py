@@ -3,7 +3,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -20,6 +20,7 @@ from hvchannel_daemons.feed.interface import (
     SessionState,
     StoredReport,
 )
+from hvchannel_daemons.reasons import Reason
 
 ABOUT: Final = "Hvchannel"
 OPERATION: Final = "KV-Operation"  # how key-value clients know a deletion
@@ -67,9 +68,20 @@ class Entry:
     put: str  # unique: tells one's own message after an answer that got lost
 
 
+NO_GROUP: Final = ("", 0)
+
+
 def document_headers(
-    put: str, revision: int, content_type: str, sha256: bytes, size: int, unix_ns: int, pieces: str | None
+    put: str,
+    revision: int,
+    content_type: str,
+    sha256: bytes,
+    size: int,
+    unix_ns: int,
+    pieces: str | None,
+    group: tuple[str, int] = NO_GROUP,
 ) -> dict[str, str]:
+    """`group`: id and size of the group that the document is a member of."""
     about = {
         "put": put,
         "revision": revision,
@@ -78,11 +90,18 @@ def document_headers(
         "size": size,
         "put_unix_ns": unix_ns,
     }
-    return headers(about | ({"pieces": pieces} if pieces else {}))
+    return headers(about | ({"pieces": pieces} if pieces else {}) | _grouped(group))
 
 
-def tombstone_headers(put: str, revision: int, unix_ns: int) -> dict[str, str]:
-    return headers({"put": put, "revision": revision, "put_unix_ns": unix_ns}, deleted=True)
+def tombstone_headers(
+    put: str, revision: int, unix_ns: int, group: tuple[str, int] = NO_GROUP
+) -> dict[str, str]:
+    about = {"put": put, "revision": revision, "put_unix_ns": unix_ns}
+    return headers(about | _grouped(group), deleted=True)
+
+
+def _grouped(group: tuple[str, int]) -> dict[str, Any]:
+    return {"group": group[0], "group_size": group[1]} if group[0] else {}
 
 
 def entry(stored: Stored, vif: str, key: str) -> Entry | None:
@@ -104,6 +123,8 @@ def entry(stored: Stored, vif: str, key: str) -> Entry | None:
             position=stored.sequence,
             put_unix_ns=int(about["put_unix_ns"]),
             content=None if deleted else about.get("pieces", stored.sequence),
+            group=str(about.get("group", "")),
+            group_size=int(about.get("group_size", 0)),
         )
         return Entry(document, str(about["put"]))
     except (KeyError, TypeError, ValueError):
@@ -169,18 +190,7 @@ class Holder:
 
 
 def encode_session(session: Session) -> bytes:
-    return json.dumps(
-        {
-            "vif": session.vif,
-            "state": session.state,
-            "reason": session.reason,
-            "since_unix_ns": session.since_unix_ns,
-            "address": session.address,
-            "version": session.version,
-            "agent": session.agent,
-            "host": session.host,
-        }
-    ).encode()
+    return json.dumps(asdict(session)).encode()
 
 
 def decode_session(stored: Stored) -> Session | None:
@@ -189,9 +199,9 @@ def decode_session(stored: Stored) -> Session | None:
         return None
     said = json.loads(stored.data)
     known = {field.name for field in fields(Session)}  # a newer hostd may say more
-    return Session(
-        **({name: said[name] for name in said.keys() & known} | {"state": SessionState(said["state"])})
-    )
+    codes = {name: Reason.read(said[name]) for name in ("code", "error_code") if name in said}
+    read = {name: said[name] for name in said.keys() & known}
+    return Session(**(read | codes | {"state": SessionState(said["state"])}))
 
 
 def report_headers(report: Report, unix_ns: int, pieces: str | None) -> dict[str, str]:

@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from hvchannel_daemons.feed.interface import FeedError
-from hvchannel_daemons.feed.jetstream.layout import Layout
+from hvchannel_daemons.feed.jetstream.layout import Layout, group_of, names
 from hvchannel_daemons.feed.jetstream.link import Link
-from hvchannel_daemons.feed.jetstream.mirror import names
 from hvchannel_daemons.feed.jetstream.reader import follow
+from hvchannel_daemons.feed.jetstream.records import Stored
 
 
 class Watching:
@@ -56,7 +56,7 @@ class Watching:
         async def read(stream: str, subject: str, start: int | None) -> None:
             try:
                 async for batch in follow(self._link, stream, subject, after=start):
-                    for key in dict.fromkeys(names(stored.subject)[1] for stored in batch):
+                    for key in dict.fromkeys(key for stored in batch for key in _keys(stored)):
                         found.put_nowait(key)
             except FeedError as error:
                 found.put_nowait(error)
@@ -98,3 +98,12 @@ class Watching:
             for events in self._waiting.values():
                 for event in events:
                     event.set()
+
+
+def _keys(stored: Stored) -> list[str]:
+    """Of documents that may be others now."""
+    if not group_of(stored.subject):
+        return [names(stored.subject)[1]]
+    about = stored.about or {}
+    keys = about.get("keys")
+    return [str(key) for key in keys] if isinstance(keys, list) else []
