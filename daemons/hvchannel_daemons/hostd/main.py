@@ -94,7 +94,6 @@ def hostd(
     session up, sends what the guest lacks, and records acks, reports and the session's state in the feed.
     """
     try:
-        logs.set_up(log_level, log_json)
         if source is not None:
             ipaddress.ip_address(source)
         every = _heartbeat(heartbeat)

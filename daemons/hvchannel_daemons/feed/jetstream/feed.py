@@ -29,6 +29,7 @@ from hvchannel_daemons.feed.jetstream.contents import Contents
 from hvchannel_daemons.feed.jetstream.layout import Layout, decoded, ensure, last, names, subjects
 from hvchannel_daemons.feed.jetstream.link import Link, WrongSequenceError
 from hvchannel_daemons.feed.jetstream.mirror import Mirror
+from hvchannel_daemons.feed.jetstream.orphans import Orphans
 from hvchannel_daemons.feed.jetstream.putting import Putting
 from hvchannel_daemons.feed.jetstream.reader import everything
 from hvchannel_daemons.feed.jetstream.records import Known
@@ -41,7 +42,8 @@ from hvchannel_daemons.feed.quotas import Quota, Usage
 from hvchannel_daemons.storage.pieces import ContentGone
 
 _RELEASE_SECONDS: Final = 0.2  # between looks at whether the server is there
-_DROPPED: Final[Message] = (b"", {records.OPERATION: "DEL"})
+_DROPPED: Final[Message] = (b"", records.headers({"held": True}, deleted=True))
+_RELEASED: Final[Message] = (b"", {records.OPERATION: "DEL"})
 
 
 class NatsFeed:
@@ -59,6 +61,7 @@ class NatsFeed:
         self._watching = Watching(link, layout)
         self._room = Room(link, layout)
         self._mirror = Mirror(link, layout, self._contents, self._claims, origin)
+        self._orphans = Orphans(link, layout, self._contents, self._claims, self._mirror)
         self._releasing: dict[str, asyncio.Task[None]] = {}
         self._putting = Putting(link, layout, self._contents, self._room)
 
@@ -189,10 +192,12 @@ class NatsFeed:
         await self._claims.start(host)
         self._link.patient = True
         await self._mirror.start()
+        self._orphans.start()
         sessions = self._layout.sessions_of(host)
         before = await everything(self._link, self._layout.state, sessions, after=None)
         await self._behind.put({stored.subject: _DROPPED for stored in before if stored.data})
-        return {decoded(stored.subject.rpartition(".")[2]) for stored in before}
+        held = [stored for stored in before if stored.data or stored.about]
+        return {decoded(stored.subject.rpartition(".")[2]) for stored in held}
 
     async def failed(self) -> None:
         failures = [asyncio.ensure_future(part.failed()) for part in (self._claims, self._mirror)]
@@ -231,9 +236,7 @@ class NatsFeed:
         session = self._layout.session(self._claims.host, vif)
         await self._forget(vif)
         await self._claims.release(vif)
-        await self._behind.put({session: _DROPPED})
-        # and no trace of it is left here: what there is of this host when its hostd starts is what it never released
-        await self._link.call(lambda: self._link.js.purge_stream(self._layout.state, subject=session))
+        await self._behind.put({session: _RELEASED})
 
     async def documents(self, vif: str, *, after: int, limit: int) -> list[Document]:
         found, _ = await self._of(vif, acks=False)
@@ -297,6 +300,7 @@ class NatsFeed:
         await self._behind.close()
         for releasing in self._releasing.values():
             releasing.cancel()
+        await self._orphans.close()
         await self._mirror.close()
         await self._claims.close()
         await self._link.close()

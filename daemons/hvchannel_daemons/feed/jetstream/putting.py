@@ -97,7 +97,9 @@ class Putting:
         content = member.content
         large = content is not None and len(content) > limits.PIECE_BYTES
         digest = await asyncio.to_thread(lambda: hashlib.sha256(content or b"").digest())
-        pieces = await self._contents.write(content) if content is not None and large else None
+        pieces: str | None = None
+        if content is not None and large:
+            pieces = await self._contents.write(content, self._layout.new_content(vif))
 
         async def message(put: str, revision: int, old: Entry | None) -> Message:
             now = time.time_ns()

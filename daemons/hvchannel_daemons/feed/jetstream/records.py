@@ -4,6 +4,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 from nats.aio.msg import Msg
@@ -33,6 +34,7 @@ class Stored:
     sequence: int
     headers: Mapping[str, str]
     data: bytes
+    time: datetime | None = None  # server's clock; None: not asked for
 
     @property
     def about(self) -> dict[str, Any] | None:
@@ -46,7 +48,7 @@ class Stored:
 
 def lifted(message: RawStreamMsg) -> Stored:
     assert message.subject is not None and message.seq is not None
-    return Stored(message.subject, message.seq, message.headers or {}, message.data or b"")
+    return Stored(message.subject, message.seq, message.headers or {}, message.data or b"", message.time)
 
 
 def received(message: Msg) -> Stored:
