@@ -74,7 +74,9 @@ def entry_of(choose: Choices, table: Table) -> tuple[EntryKey, ActionCall]:
 def call_of(choose: Choices, table: Table) -> ActionCall:
     """An action of the table with arguments."""
     action = choose.one(table.actions)
-    return ActionCall(action.name, tuple(number(choose, param.width) for param in action.params))
+    # PNA's ports have 32 bits, a switch's interfaces 9: of the others there is nothing to compare
+    widths = [min(param.width, 9) if param.name == "port" else param.width for param in action.params]
+    return ActionCall(action.name, tuple(number(choose, width) for width in widths))
 
 
 @dataclass
