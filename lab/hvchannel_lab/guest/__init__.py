@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What runs inside a lab's QEMU guest besides the channel's own programs: its init, and the lab's window."""
