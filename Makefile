@@ -9,6 +9,7 @@ HOSTS  ?= 1
 NAME   ?= lab
 TARGET ?= softswitch
 FEED   ?= sqlite
+VM     ?= namespace
 ENGINE ?= auto
 ARCH   ?= v1model
 FRAMES ?= 100000
@@ -63,11 +64,11 @@ $(PTF_READY): requirements/ptf.txt | debian
 
 .PHONY: run
 run: $(READY)
-	@$(BIN)/hvchannel run --name $(NAME) --vms $(VMS) --hosts $(HOSTS) --target $(TARGET) --engine $(ENGINE) --feed $(FEED)
+	@$(BIN)/hvchannel run --name $(NAME) --vms $(VMS) --hosts $(HOSTS) --target $(TARGET) --engine $(ENGINE) --feed $(FEED) --vm $(VM)
 
 .PHONY: up
 up: $(READY) ## the same lab, and it stays up until Ctrl-C
-	@$(BIN)/hvchannel up --name $(NAME) --vms $(VMS) --hosts $(HOSTS) --target $(TARGET) --engine $(ENGINE) --feed $(FEED)
+	@$(BIN)/hvchannel up --name $(NAME) --vms $(VMS) --hosts $(HOSTS) --target $(TARGET) --engine $(ENGINE) --feed $(FEED) --vm $(VM)
 
 .PHONY: down
 down: $(READY) ## stop the lab, and remove what a killed one left, in the kernel too

@@ -16,7 +16,10 @@ from hvchannel_control.api import control_pb2_grpc
 from hvchannel_daemons.feed.interface import Feed, Session, SessionState
 
 from hvchannel_lab import lab_feed, network, pinned, processes, registry, state_directory
+from hvchannel_lab.parts import Vm
+from hvchannel_lab.qemu.vm import Machines, QemuVm
 from hvchannel_lab.supervisor import PROCESSES_FILE, Child, Policy, Supervisor
+from hvchannel_lab.targets import VmKind
 from hvchannel_lab.topology import Topology
 from hvchannel_lab.vm import NamespaceVm, VirtualMachine
 
@@ -48,9 +51,17 @@ class RunningLab:
     ) -> None:
         self.topology = topology
         self.supervisor = Supervisor(topology.state / PROCESSES_FILE, policy, on_change)
-        self.vms: list[VirtualMachine] = [NamespaceVm(vm, topology, self.supervisor) for vm in topology.vms]
+        self.vms: list[VirtualMachine] = [self._vm(vm) for vm in topology.vms]
+        self._machines: Machines
         self._keep = keep
         self._step = step
+
+    def _vm(self, spec: Vm) -> VirtualMachine:
+        match self.topology.vm_kind:
+            case VmKind.NAMESPACE:
+                return NamespaceVm(spec, self.topology, self.supervisor)
+            case VmKind.QEMU:
+                return QemuVm(spec, self.topology, self.supervisor, lambda: self._machines)
 
     async def __aenter__(self) -> RunningLab:
         for lab, left in (await asyncio.to_thread(registry.sweep)).items():
@@ -78,6 +89,9 @@ class RunningLab:
         await asyncio.to_thread(state_directory.prepare, topology, self._keep)
         processes.write_configuration(topology)
         hypervisors = topology.hypervisors
+        if topology.vm_kind is VmKind.QEMU:
+            machines = self._machines = await asyncio.to_thread(Machines, self._step)
+            self._step(f"accelerator {machines.accelerator}: {machines.because}")
         self._step(f"network: {_count(len(hypervisors), 'hypervisor')} and {_count(len(topology.vms), 'VM')}")
         await asyncio.to_thread(self._add_hypervisors)
         for vm in self.vms:
@@ -85,14 +99,8 @@ class RunningLab:
             await vm.plug()
         host = processes.feed_programs(topology)
         host += [program for one in hypervisors for program in processes.host_programs(topology, one)]
-        guests = [processes.vm_programs(topology, vm.spec) for vm in self.vms]
-        workloads = [[processes.workload(topology, vm.spec)] for vm in self.vms]
-        self._step(f"processes: {len(host) + sum(map(len, (*guests, *workloads)))}")
-        await _all(
-            self.supervisor.start(host),
-            *(vm.run(programs) for vm, programs in zip(self.vms, guests, strict=True)),
-        )
-        await _all(*(vm.run(programs) for vm, programs in zip(self.vms, workloads, strict=True)))
+        self._step(f"programs of {_count(len(hypervisors), 'hypervisor')} and {_count(len(self.vms), 'VM')}")
+        await _all(self.supervisor.start(host), *(vm.run() for vm in self.vms))
         self._step(f"attaching {_count(len(self.vms), 'VIF')}")
         await _all(*(self._attach(host) for host in topology.hosts))
         self._step("sessions with the VMs' daemons")

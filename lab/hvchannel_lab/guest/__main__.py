@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The init of a lab's QEMU guest: guestd's veth, the VNIC, the channel's programs, kept running, and the lab's window.
 
-/state is the VM's own disk. Its lab.json says what this VM is: nothing of another VM's is in it. What is written here goes
-to the console, which the lab keeps.
+/state is the VM's own disk. Its lab.json says what this VM is: nothing of another VM's is in it. What is written here
+goes to the console, which the lab keeps.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
     (vm,) = topology.vms
     _log.info("kernel", release=os.uname().release, python=sys.version.split()[0])
     _name_our_namespace(vm)
-    subprocess.run(["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"], check=False)
+    subprocess.run(["busybox", "mount", "-t", "bpf", "bpf", "/sys/fs/bpf"], check=False)
     network.prepare(vm.namespace)
     network.add_guestd(vm, topology)
     processes.write_guest_configuration(topology, vm)
@@ -47,7 +47,9 @@ def _name_our_namespace(vm: Vm) -> None:
     """So that all that the lab does in a namespace of that name it does here in the machine's only one."""
     NAMESPACES.mkdir(parents=True, exist_ok=True)
     (NAMESPACES / vm.namespace).touch()
-    subprocess.run(["mount", "--bind", "/proc/self/ns/net", NAMESPACES / vm.namespace], check=True)
+    subprocess.run(
+        ["busybox", "mount", "-o", "bind", "/proc/self/ns/net", NAMESPACES / vm.namespace], check=True
+    )
 
 
 async def _run(topology: Topology, vm: Vm) -> None:

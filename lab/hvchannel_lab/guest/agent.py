@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lab's window, the guest's side: by it the lab looks at what is in the guest, and tests act as root there would.
 
-It is no part of the channel, and carries none of its packets: a virtio-serial port of this name, which a guest outside of a
-lab does not have.
+It is no part of the channel, and carries none of its packets: a virtio-serial port that a guest outside of a lab does
+not have.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from hvchannel_lab import network
+from hvchannel_lab.guest import PORT
 from hvchannel_lab.guest.link import MARK, Link, Stream, marked
 from hvchannel_lab.namespaces import inside
 from hvchannel_lab.packet_socket import PacketSocket
 from hvchannel_lab.parts import Vm
 from hvchannel_lab.topology import Topology
 
-PORT = "org.hvchannel.lab.window"
 FRAME = struct.Struct("!QBBBI")
-"""Before each frame of a capture: its time (CLOCK_MONOTONIC of the guest, ns), the index of its hop among those asked for,
-whether it was outgoing, whether its checksum is in it, its length."""
+"""Before each frame of a capture: its time (CLOCK_MONOTONIC of the guest, ns), the index of its hop among those asked
+for, whether it was outgoing, whether its checksum is in it, its length."""
 _PORTS = Path("/sys/class/virtio-ports")
 _POLL = 0.1  # seconds between two looks at a file that is followed
 _AGAIN = 0.3  # seconds until the port is opened anew
@@ -89,18 +89,20 @@ class Agent:
         await stream.write(b"ready\n")
 
     async def _look(self, _: dict[str, Any], stream: Stream) -> None:
+        await stream.write(json.dumps(self._seen()).encode())
+
+    def _seen(self) -> dict[str, Any]:
         with network.link(self._vm.namespace) as link:
             interfaces = sorted(path.name for path in Path("/sys/class/net").iterdir())
             xdp = [name for name in interfaces if link.runs_xdp(name)]
         system = os.uname()
-        said = {
+        return {
             "kernel": f"{system.sysname} {system.release} {system.version}",
             "machine": Path("/sys/class/dmi/id/product_name").read_text().strip(),
             "uptime": float(Path("/proc/uptime").read_text().split()[0]),
             "interfaces": interfaces,
             "xdp": xdp,
         }
-        await stream.write(json.dumps(said).encode())
 
     async def _clock(self, _: dict[str, Any], stream: Stream) -> None:
         """CLOCK_MONOTONIC, once for each byte that comes."""
@@ -122,17 +124,11 @@ class Agent:
         """What is written to a file, from its beginning, and anew when it is begun anew."""
         path, at = Path(asked["path"]), 0
         while True:
-            with suppress(FileNotFoundError):
-                size = path.stat().st_size
-                at = 0 if size < at else at
-                if size > at:
-                    with path.open("rb") as file:
-                        file.seek(at)
-                        data = file.read(_CHUNK)
-                    at += len(data)
-                    await stream.write(data)
-                    continue
-            await asyncio.sleep(_POLL)
+            at, data = _fresh(path, at)
+            if data:
+                await stream.write(data)
+            else:
+                await asyncio.sleep(_POLL)
 
     async def _capture(self, asked: dict[str, Any], stream: Stream) -> None:
         """Frames at interfaces, until the other end closes. The first byte says that it has begun."""
@@ -182,7 +178,9 @@ class Agent:
                 stderr=asyncio.subprocess.PIPE,
             )
         except OSError as error:
-            await stream.write(json.dumps({"status": 127, "out": "", "err": _text(str(error).encode())}).encode())
+            await stream.write(
+                json.dumps({"status": 127, "out": "", "err": _text(str(error).encode())}).encode()
+            )
             return
         out, err = await process.communicate(base64.b64decode(asked["stdin"]))
         said = {"status": process.returncode, "out": _text(out), "err": _text(err)}
@@ -205,6 +203,18 @@ async def both_ways(stream: Stream, reader: asyncio.StreamReader, writer: asynci
             writer.write_eof()
 
     await asyncio.gather(out(), back())
+
+
+def _fresh(path: Path, at: int) -> tuple[int, bytes]:
+    """What a file has from `at` on, and where that ends; of one that became shorter, from its beginning."""
+    try:
+        at = 0 if path.stat().st_size < at else at
+        with path.open("rb") as file:
+            file.seek(at)
+            data = file.read(_CHUNK)
+    except FileNotFoundError:
+        return 0, b""
+    return at + len(data), data
 
 
 def _text(data: bytes) -> str:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many streams over one virtio-serial port, for the lab's window: the same at either end.
 
-A message is a header (kind, stream, length; big-endian) and so many bytes. Either end may go away in the middle of one, as
-a guest does that is reset: each begins by saying `MARK`, and what came before the other's is dropped.
+A message is a header (kind, stream, length; big-endian) and so many bytes. Either end may go away in the middle of one,
+as a guest does that is reset: each begins by saying `MARK`, and what came before the other's is dropped.
 """
 
 from __future__ import annotations

@@ -2,14 +2,13 @@
 """The image that all guests of a lab start from: a kernel, an initramfs with its drivers, a root file system.
 
 Made of Debian packages, the project's own wheel, and the distributions that the wheel needs as they are installed here
-(from the lock file). The root is an ext4 file that guests mount read-only. Kept in a cache, in a folder named by a hash of
-all that went in; nothing of one guest is in it.
+(from the lock file). The root and the wheel are ext4 files that guests mount read-only. Kept in a cache, in folders
+named by a hash of all that went in; nothing of one guest is in them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata as metadata
 import os
 import re
 import shutil
@@ -18,17 +17,21 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
+from typing import Protocol
 
 from hvchannel_lab.qemu import initramfs
 from hvchannel_lab.qemu.packages import ImageError, Packages, fetch, unpack, wanted
 
 _PROJECT = "hvchannel"
-_FORMAT = "1"  # of the image; another one makes a new folder
-_SITE = f"usr/local/lib/python{sys.version_info[0]}.{sys.version_info[1]}/dist-packages"
+_FORMAT = "2"  # of the image; another one makes a new folder
+_PYTHON = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+_SITE = f"usr/local/lib/{_PYTHON}/dist-packages"
 _REQUIREMENT = re.compile(r"[A-Za-z0-9._-]+")
-_SPARE = 64  # MiB beside what the files need: ext4's own
+_SPARE = 32  # MiB beside what the files need: ext4's own
+_MOUNT_POINTS = ("proc", "sys", "dev", "run", "tmp", "state", "root", "etc", "opt/hvchannel")
 _UNWANTED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/lintian")
 
 
@@ -40,6 +43,7 @@ class Image:
     kernel: Path
     initramfs: Path
     root: Path
+    project: Path
 
 
 def cache() -> Path:
@@ -56,67 +60,100 @@ def image(step: Callable[[str], None] = lambda text: None) -> Image:
     packages = wanted()
     with tempfile.TemporaryDirectory(prefix="hvchannel-wheel-") as folder:
         wheel = _wheel(Path(folder))
-        name = _name(packages, wheel)
-        made = cache() / "guests" / name
-        if not made.is_dir():
-            step(f"guest image {name}: {len(packages.files) + 1} Debian packages")
-            debs = fetch(packages, cache() / "packages")
-            partial = made.with_name(f".{name}.{os.getpid()}")
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            try:
-                _make(packages, debs, wheel, partial, lambda text: step(f"guest image {name}: {text}"))
-                partial.rename(made)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
-    return Image(packages.release, made / "vmlinuz", made / "initramfs", made / "root.ext4")
+        project = _cached("project", [hashlib.sha256(wheel.read_bytes()).hexdigest()], step, _Project(wheel))
+    versions = sorted(f"{one.metadata['Name']} {one.version}" for one in _needed(_PROJECT))
+    contents = [packages.release, packages.kernel, *packages.files, *versions]
+    base = _cached("base", contents, step, _Base(packages))
+    return Image(
+        *(packages.release, base / "vmlinuz", base / "initramfs", base / "root.ext4"),
+        project / "project.ext4",
+    )
 
 
-def _make(
-    packages: Packages, debs: list[Path], wheel: Path, folder: Path, step: Callable[[str], None]
-) -> None:
-    tree, kernel = folder / "tree", folder / "kernel"
-    step("unpacking")
-    unpack(debs[0], kernel)
-    for deb in debs[1:]:
-        unpack(deb, tree)
-    for unwanted in _UNWANTED:
-        shutil.rmtree(tree / unwanted, ignore_errors=True)
-    step("the wheel and what it needs")
-    _install(wheel, tree)
-    for name in ("proc", "sys", "dev", "run", "tmp", "state", "root", "etc", "usr/local/bin"):
-        (tree / name).mkdir(parents=True, exist_ok=True)
-    step("initramfs")
-    busybox = tree / "bin/busybox"
-    shutil.copy(kernel / f"boot/vmlinuz-{packages.release}", folder / "vmlinuz")
-    initramfs.make(kernel, packages.release, busybox, folder / "initramfs")
-    step("compiling Python's own library")
-    _run(*("chroot", str(tree), f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"),
-         *("-m", "compileall", "-qq", "/usr/lib/" + Path(_SITE).parent.name))  # fmt: skip
-    step("root file system")
+class _Part(Protocol):
+    """Of an image: what makes it, in a folder that is there and empty."""
+
+    def make(self, folder: Path, step: Callable[[str], None]) -> None:
+        """Raises ImageError, OSError."""
+
+
+def _cached(kind: str, contents: list[str], step: Callable[[str], None], part: _Part) -> Path:
+    """The folder of a part with these contents, made if the cache has none."""
+    text = "\n".join((_FORMAT, sys.version, initramfs.SCRIPT, *contents))
+    name = f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    made = cache() / "guests" / name
+    if made.is_dir():
+        return made
+    partial = made.with_name(f".{name}.{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        part.make(partial, lambda text: step(f"guest image {name}: {text}"))
+        if not made.is_dir():  # or another process was quicker
+            partial.rename(made)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return made
+
+
+@dataclass(frozen=True)
+class _Base:
+    packages: Packages
+
+    def make(self, folder: Path, step: Callable[[str], None]) -> None:
+        tree, kernel = folder / "tree", folder / "kernel"
+        step(f"{len(self.packages.files) + 1} Debian packages")
+        debs = fetch(self.packages, cache() / "packages")
+        step("unpacking")
+        unpack(debs[0], kernel)
+        for deb in debs[1:]:
+            unpack(deb, tree)
+        for unwanted in _UNWANTED:
+            shutil.rmtree(tree / unwanted, ignore_errors=True)
+        for name in _MOUNT_POINTS:
+            (tree / name).mkdir(parents=True, exist_ok=True)
+        (tree / "var").mkdir(exist_ok=True)
+        (tree / "var/run").symlink_to("/run")
+        (tree / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n", encoding="utf-8")
+        (tree / "etc/hosts").write_text("127.0.0.1 localhost\n", encoding="utf-8")
+        step("what the wheel needs")
+        site = tree / _SITE
+        for distribution in _needed(_PROJECT):
+            for file in distribution.files or ():
+                if file.parts[0] != ".." and (source := Path(str(distribution.locate_file(file)))).is_file():
+                    (site / file).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(source, site / file)
+        step("compiling Python's own library")
+        library = "/usr/lib/" + Path(_SITE).parent.name
+        _run("chroot", str(tree), f"/usr/bin/{_PYTHON}", "-m", "compileall", "-qq", library)
+        step("initramfs and root file system")
+        release = self.packages.release
+        shutil.copy(kernel / f"boot/vmlinuz-{release}", folder / "vmlinuz")
+        initramfs.make(kernel, release, tree / "bin/busybox", folder / "initramfs")
+        _file_system(tree, folder / "root.ext4")
+        shutil.rmtree(kernel)
+
+
+@dataclass(frozen=True)
+class _Project:
+    wheel: Path
+
+    def make(self, folder: Path, step: Callable[[str], None]) -> None:
+        step("the project's wheel")
+        site = folder / "tree"
+        _pip("install", "--no-deps", "--no-index", "--target", str(site), str(self.wheel))
+        for script in (site / "bin").iterdir():
+            lines = script.read_text(encoding="utf-8").splitlines(keepends=True)
+            lines[0] = f"#!/usr/bin/{_PYTHON}\n"
+            script.write_text("".join(lines), encoding="utf-8")
+        _file_system(site, folder / "project.ext4")
+
+
+def _file_system(tree: Path, into: Path) -> None:
+    """Of what is in `tree`, which goes. Guests mount it read-only."""
     size = int(_run("du", "-sm", str(tree)).split()[0]) * 11 // 10 + _SPARE
-    root = folder / "root.ext4"
-    _run("mkfs.ext4", "-q", "-F", "-m0", "-O", "^has_journal", "-d", str(tree), str(root), f"{size}M")
+    _run("mkfs.ext4", "-q", "-F", "-m0", "-O", "^has_journal", "-d", str(tree), str(into), f"{size}M")
     shutil.rmtree(tree)
-    shutil.rmtree(kernel)
-
-
-def _install(wheel: Path, tree: Path) -> None:
-    site = tree / _SITE
-    site.mkdir(parents=True)
-    for distribution in _needed(_PROJECT):
-        for file in distribution.files or ():
-            if file.parts[0] != ".." and (source := Path(str(distribution.locate_file(file)))).is_file():
-                (site / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source, site / file)
-    _pip("install", "--no-deps", "--no-index", "--target", str(site), str(wheel))
-    programs = tree / "usr/local/bin"
-    programs.mkdir(parents=True, exist_ok=True)
-    for script in (site / "bin").iterdir():
-        lines = script.read_text(encoding="utf-8").splitlines(keepends=True)
-        lines[0] = f"#!/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}\n"
-        (programs / script.name).write_text("".join(lines), encoding="utf-8")
-        (programs / script.name).chmod(0o755)
 
 
 def _needed(project: str) -> Iterator[metadata.Distribution]:
@@ -166,14 +203,6 @@ def _tree() -> Path | None:
         if (parent / "pyproject.toml").exists():
             return parent
     return None
-
-
-def _name(packages: Packages, wheel: Path) -> str:
-    versions = sorted(f"{one.metadata['Name']} {one.version}" for one in _needed(_PROJECT))
-    digest = hashlib.sha256(wheel.read_bytes())
-    for line in (_FORMAT, sys.version, packages.release, packages.kernel, *packages.files, *versions):
-        digest.update(line.encode() + b"\n")
-    return digest.hexdigest()[:16]
 
 
 def _pip(*words: str) -> None:

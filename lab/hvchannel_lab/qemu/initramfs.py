@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import io
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ _DRIVERS = (
     *("vmw_vsock_virtio_transport", "acpiphp"),
 )
 _OPTIONAL = ("virtio_rng", "vmw_vsock_virtio_transport", "acpiphp")
-_INIT = """#!/bin/busybox sh
+SCRIPT = """#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /new
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sys /sys
@@ -30,18 +31,18 @@ for try in 1 2 3 4 5 6 7 8 9; do
   /bin/busybox sleep 0.2
 done
 /bin/busybox mount -t ext4 -o ro,noatime /dev/vda /new || echo "initramfs: no root file system on /dev/vda"
-/bin/busybox mount -t ext4 -o noatime /dev/vdb /new/state || echo "initramfs: no state on /dev/vdb"
+/bin/busybox mount -t ext4 -o ro,noatime /dev/vdb /new/opt/hvchannel || echo "initramfs: no wheel on /dev/vdb"
+/bin/busybox mount -t ext4 -o noatime /dev/vdc /new/state || echo "initramfs: no state on /dev/vdc"
 for where in run tmp; do /bin/busybox mount -t tmpfs $where /new/$where; done
 for where in proc sys dev; do /bin/busybox mount --move /$where /new/$where; done
-export PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin HOME=/root LC_ALL=C.UTF-8 PYTHONUNBUFFERED=1
+export PYTHONPATH=/opt/hvchannel PATH=/opt/hvchannel/bin:/usr/bin:/bin:/usr/sbin:/sbin
+export HOME=/root LC_ALL=C.UTF-8 PYTHONUNBUFFERED=1
 exec /bin/busybox switch_root /new /usr/bin/{python} -m hvchannel_lab.guest
 """
 
 
 def make(kernel: Path, release: str, busybox: Path, into: Path) -> None:
     """`kernel`: an unpacked kernel package. Raises ImageError, OSError."""
-    import sys  # noqa: PLC0415
-
     archive = _Archive()
     for folder in ("bin", "modules", "dev", "new"):
         archive.folder(folder)
@@ -52,9 +53,9 @@ def make(kernel: Path, release: str, busybox: Path, into: Path) -> None:
     for module in order:
         archive.file(f"modules/{module.name}", module.read_bytes())
     archive.file("modules/order", "".join(f"{module.name}\n" for module in order).encode())
-    script = _INIT.replace("{python}", f"python{sys.version_info[0]}.{sys.version_info[1]}")
+    script = SCRIPT.replace("{python}", f"python{sys.version_info[0]}.{sys.version_info[1]}")
     archive.file("init", script.encode(), 0o755)
-    into.write_bytes(gzip.compress(archive.bytes(), 1, mtime=0))
+    into.write_bytes(gzip.compress(archive.whole(), 1, mtime=0))
 
 
 def _in_order(kernel: Path, release: str) -> Iterator[Path]:
@@ -72,7 +73,9 @@ def _in_order(kernel: Path, release: str) -> Iterator[Path]:
         by_name[Path(path).name.partition(".")[0].replace("-", "_")] = path
     # crc32c is asked for by ext4 at run time and is in no dependency
     wanted = [*_built_in_or(by_name, ("crc32c_generic", "crc32c_intel")), *_DRIVERS]
-    built_in = {Path(line).name.partition(".")[0].replace("-", "_") for line in _lines(base / "modules.builtin")}
+    built_in = {
+        Path(line).name.partition(".")[0].replace("-", "_") for line in _lines(base / "modules.builtin")
+    }
     done: set[str] = set()
     for name in wanted:
         if name in by_name:
@@ -108,7 +111,7 @@ class _Archive:
     def device(self, name: str, major: int, minor: int) -> None:
         self._add(name, 0o020600, b"", (major, minor))
 
-    def bytes(self) -> bytes:
+    def whole(self) -> bytes:
         self._add("TRAILER!!!", 0, b"")
         return self._out.getvalue()
 

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _KERNEL = "linux-image-cloud-amd64"
-_USERLAND = (f"python{sys.version_info[0]}.{sys.version_info[1]}", "busybox-static", "kmod", "iproute2")
+_USERLAND = (
+    f"python{sys.version_info[0]}.{sys.version_info[1]}",
+    "busybox-static",
+    "libstdc++6",
+    "kmod",
+    "iproute2",
+)
 
 
 class ImageError(RuntimeError):
@@ -41,10 +47,12 @@ def _wanted() -> Packages:
     depends = _output("apt-cache", "depends", _KERNEL)
     found = re.search(r"Depends: linux-image-(\S+-cloud-amd64)$", depends, re.MULTILINE)
     if found is None:
-        raise ImageError(f"apt knows no {_KERNEL}; a Debian archive for amd64 in /etc/apt/sources.list is right")
+        raise ImageError(
+            f"apt knows no {_KERNEL}; a Debian archive for amd64 in /etc/apt/sources.list is right"
+        )
     release = found[1]
     kernel = _files(_output("apt-get", "download", "--print-uris", f"linux-image-{release}"))
-    # With no package installed or in apt's cache, apt names all that the guest needs, and not only what is lacking here.
+    # Of packages that are installed or in its cache apt would say nothing: it is shown neither.
     with tempfile.TemporaryDirectory(prefix="hvchannel-apt-") as empty:
         (Path(empty) / "partial").mkdir()
         plan = _output(
@@ -60,7 +68,12 @@ def fetch(packages: Packages, into: Path) -> list[Path]:
     names = (packages.kernel, *packages.files)
     missing = [name.split("_")[:2] for name in names if not (into / name).exists()]
     if missing:  # apt checks signatures and hashes
-        apt("download", "-qq", *(f"{name}={version.replace('%3a', ':')}" for name, version in missing), cwd=into)
+        apt(
+            "download",
+            "-qq",
+            *(f"{name}={version.replace('%3a', ':')}" for name, version in missing),
+            cwd=into,
+        )
     return [into / name for name in names]
 
 
@@ -79,7 +92,9 @@ def _output(*command: str, cwd: Path | None = None) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
     except FileNotFoundError:
-        raise ImageError(f"program {command[0]!r}: not on PATH; guests are made from Debian packages, on Debian") from None
+        raise ImageError(
+            f"program {command[0]!r}: not on PATH; guests are made from Debian packages, on Debian"
+        ) from None
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["no word of why"])[-1]
         raise ImageError(f"{' '.join(command[:6])}: {said}")

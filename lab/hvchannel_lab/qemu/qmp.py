@@ -15,7 +15,9 @@ class QmpError(OSError):
     """QEMU refused a command, or is gone."""
 
 
-async def execute(socket: Path, command: str, arguments: dict[str, Any] | None = None, event: str = "") -> Any:
+async def execute(
+    socket: Path, command: str, arguments: dict[str, Any] | None = None, event: str = ""
+) -> Any:
     """What it returns, after `event` if one is given and the command was taken. Raises QmpError."""
     try:
         async with asyncio.timeout(_WITHIN):
