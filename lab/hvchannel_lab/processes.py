@@ -130,7 +130,7 @@ def program_of_window(topology: Topology, vm: Vm, guest: Path) -> Program:
     )
     log = _log(topology, vm.name, "window")
     ready = topology.guestd_socket(vm.name)
-    return Program(vm.name, "window", "", argv, log, _CONTROLLER, ready=ready, ready_within=900.0)
+    return Program(vm.name, "window", "", argv, log, _CONTROLLER, ready=ready, ready_within=300.0)
 
 
 def _switch(topology: Topology, who: str, namespace: str) -> Program:

@@ -24,7 +24,10 @@ from hvchannel_lab.topology import Topology
 from hvchannel_lab.vm import NamespaceVm, VirtualMachine
 
 _log = structlog.stdlib.get_logger("lab")
-_REACHED_WITHIN = 60.0  # seconds from the last attachment to the last session
+_REACHED_WITHIN = {
+    VmKind.NAMESPACE: 60.0,
+    VmKind.QEMU: 240.0,
+}  # seconds from the last attachment to the last session
 _POLL = 0.1  # seconds
 
 
@@ -142,7 +145,8 @@ class RunningLab:
 
     async def _reached(self) -> None:
         """Waits for a ready session with every VM. Raises BringUpError."""
-        deadline = time.monotonic() + _REACHED_WITHIN
+        within = _REACHED_WITHIN[self.topology.vm_kind]
+        deadline = time.monotonic() + within
 
         async def missing(feed: Feed) -> tuple[list[str], dict[str, Session]]:
             """Looks until all are there or the time is over."""
@@ -163,7 +167,7 @@ class RunningLab:
             state = f"{said.state}: {said.reason}" if said else "hostd does not know it"
             raise BringUpError(
                 f"{_count(len(away), 'VM')} of {len(self.topology.vms)} not reached within "
-                f"{_REACHED_WITHIN:g} s; {away[0]} ({state}){await self._out_of_sync(away[0])}"
+                f"{within:g} s; {away[0]} ({state}){await self._out_of_sync(away[0])}"
             )
 
     async def _out_of_sync(self, vif: str) -> str:

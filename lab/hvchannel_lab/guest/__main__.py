@@ -24,7 +24,7 @@ from hvchannel_lab.topology import Topology
 
 _STATE = Path("/state")
 _LAB = _STATE / "lab.json"
-_POLICY = Policy(ready_within=900)  # without KVM a program takes its time
+_POLICY = Policy(ready_within=300)  # without KVM a program takes its time
 _POLL = 0.2  # seconds between two looks at whether the VNIC came or went
 _log = structlog.stdlib.get_logger("guest")
 
@@ -79,7 +79,7 @@ async def _keep_vnic_up(topology: Topology, vm: Vm) -> None:
     while True:
         now = (Path("/sys/class/net") / vm.eth).exists()
         if now and not there:
-            network.set_up_vnic(vm, topology)
+            await asyncio.to_thread(network.set_up_vnic, vm, topology)
             _log.info("vnic_is_up", interface=vm.eth)
         elif there and not now:
             _log.info("vnic_is_gone", interface=vm.eth)

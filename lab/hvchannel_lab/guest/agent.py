@@ -89,7 +89,7 @@ class Agent:
         await stream.write(b"ready\n")
 
     async def _look(self, _: dict[str, Any], stream: Stream) -> None:
-        await stream.write(json.dumps(self._seen()).encode())
+        await stream.write(json.dumps(await asyncio.to_thread(self._seen)).encode())
 
     def _seen(self) -> dict[str, Any]:
         with network.link(self._vm.namespace) as link:

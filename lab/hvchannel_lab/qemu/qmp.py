@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+_AGAIN = 0.05  # seconds
 _WITHIN = 20.0  # seconds for an answer, or an event that a command brings about
 
 
@@ -21,9 +23,8 @@ async def execute(
     """What it returns, after `event` if one is given and the command was taken. Raises QmpError."""
     try:
         async with asyncio.timeout(_WITHIN):
-            reader, writer = await asyncio.open_unix_connection(socket)
+            reader, writer = await _greeted(socket)
             try:
-                await reader.readline()  # its greeting
                 await _answer(reader, writer, "qmp_capabilities", {})
                 return await _answer(reader, writer, command, arguments or {}, event)
             finally:
@@ -32,6 +33,17 @@ async def execute(
         raise QmpError(f"{command}: no {event or 'answer'} within {_WITHIN:g} s") from None
     except (OSError, ValueError) as error:
         raise error if isinstance(error, QmpError) else QmpError(f"{command}: {error}") from None
+
+
+async def _greeted(socket: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection on which QEMU has said its greeting: it does so to one at a time, and drops who comes too early."""
+    while True:
+        reader, writer = await asyncio.open_unix_connection(socket)
+        with suppress(ConnectionError):
+            if await reader.readline():
+                return reader, writer
+        writer.close()
+        await asyncio.sleep(_AGAIN)
 
 
 async def _answer(

@@ -15,7 +15,7 @@ from hvchannel_lab.guest import PORT
 from hvchannel_lab.parts import Vm
 from hvchannel_lab.processes import program_of_window
 from hvchannel_lab.qemu import qmp, tap
-from hvchannel_lab.qemu.accel import accelerator
+from hvchannel_lab.qemu.accel import accelerator, cpu
 from hvchannel_lab.qemu.image import Image, image
 from hvchannel_lab.qemu.packages import ImageError
 from hvchannel_lab.qemu.relay import PORT_SOCKET
@@ -167,7 +167,7 @@ class QemuVm:
                 "none",
                 "-S",
             ),
-            *("-machine", "pc", "-accel", accel, "-cpu", "host" if accel == "kvm" else "max"),
+            *("-machine", "pc", "-accel", accel, "-cpu", cpu(machines.accelerator)),
             *("-smp", "1", "-m", str(_MEMORY), "-rtc", "base=utc", "-nic", "none"),
             *("-kernel", str(machines.image.kernel), "-initrd", str(machines.image.initramfs)),
             *("-append", "console=ttyS0 panic=1 quiet net.ifnames=0 ipv6.disable=1"),
