@@ -8,36 +8,23 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from hvchannel_lab import network
 from hvchannel_lab.guest import PORT
 from hvchannel_lab.parts import Vm
 from hvchannel_lab.processes import program_of_window
-from hvchannel_lab.qemu import qmp, tap
 from hvchannel_lab.qemu.accel import accelerator, cpu
 from hvchannel_lab.qemu.image import Image, image
+from hvchannel_lab.qemu.machine import MONITOR, Machine
 from hvchannel_lab.qemu.packages import ImageError
 from hvchannel_lab.qemu.relay import PORT_SOCKET
-from hvchannel_lab.qemu.window import Window
 from hvchannel_lab.supervisor import Program, Supervisor
 from hvchannel_lab.topology import Topology
 
 GUEST_STATE = Path("/state")
-MONITOR = "qmp.sock"
 _QEMU = "qemu-system-x86_64"
 _MEMORY = 512  # MiB
 _DISK = 256  # MiB, a sparse file
-_POLL = 0.2  # seconds
-_REBOOTED_WITHIN = 600.0  # seconds; without KVM a guest takes its time
-# The vSwitches at either end forward frames as they are, in the kernel too: whole, with right checksums, one at a time.
-_WHOLE_FRAMES = dict.fromkeys(
-    (
-        *("csum", "gso", "host_tso4", "host_tso6", "host_ecn", "host_ufo"),
-        *("guest_csum", "guest_tso4", "guest_tso6", "guest_ecn", "guest_ufo", "guest_announce"),
-    ),
-    False,
-)
 
 
 class Machines:
@@ -53,21 +40,15 @@ class Machines:
         self.accelerator, self.because = accelerator(qemu)
 
 
-class QemuVm:
+class QemuVm(Machine):
     """See VirtualMachine. It starts paused: its first instruction is executed when its programs are to run."""
 
     def __init__(
         self, spec: Vm, topology: Topology, supervisor: Supervisor, machines: Callable[[], Machines]
     ) -> None:
-        self._spec = spec
-        self._topology = topology
+        super().__init__(spec, topology)
         self._supervisor = supervisor
         self._machines = machines
-        self._folder = topology.folder(spec.name)
-
-    @property
-    def spec(self) -> Vm:
-        return self._spec
 
     async def start(self) -> None:
         await asyncio.to_thread(_make_disk, self._topology, self._spec)
@@ -88,70 +69,14 @@ class QemuVm:
             ]
         )
 
-    async def plug(self, host: str | None = None) -> None:
-        namespace = self._topology.host(host or self._spec.home).namespace
-        await asyncio.to_thread(tap.add, self._spec.vnic, namespace, self._topology.mtu)
-        await self._monitor(
-            "netdev_add",
-            type="tap",
-            id="vnic",
-            ifname=self._spec.vnic,
-            script="no",
-            downscript="no",
-            vhost=False,
-        )
-        await self._monitor(
-            "device_add",
-            **{
-                "driver": "virtio-net-pci",
-                "id": "nic0",
-                "netdev": "vnic",
-                "mac": self._spec.mac,
-                "romfile": "",
-            },
-            **_WHOLE_FRAMES,
-        )
-
-    async def unplug(self) -> None:
-        await qmp.execute(self._folder / MONITOR, "device_del", {"id": "nic0"}, event="DEVICE_DELETED")
-        await self._monitor("netdev_del", id="vnic")
-        await asyncio.to_thread(network.unplug, self._spec, self._topology)
-
     async def run(self) -> None:
         await self._monitor("cont")
         await self._supervisor.start([program_of_window(self._topology, self._spec, GUEST_STATE)])
-
-    async def restart(self) -> None:
-        """By the reset button: nothing in the guest is asked."""
-        window = Window(self._folder)
-        before = (await asyncio.to_thread(window.look))["uptime"]
-        await self._monitor("system_reset")
-        async with asyncio.timeout(_REBOOTED_WITHIN):
-            while True:
-                try:
-                    if (await asyncio.to_thread(window.look))["uptime"] < before:
-                        break
-                except OSError:
-                    pass
-                before += _POLL
-                await asyncio.sleep(_POLL)
-            await asyncio.to_thread(window.wait_ready, _REBOOTED_WITHIN)
 
     async def stop(self) -> None:
         mine = [f"{self._spec.name}/{name}" for name in ("window", "qemu")]
         await self._supervisor.stop([key for key in mine if key in self._supervisor.children])
         await asyncio.to_thread(network.unplug, self._spec, self._topology)
-
-    async def freeze(self) -> None:
-        """Not one instruction is executed in it until `resume`."""
-        await self._monitor("stop")
-
-    async def resume(self) -> None:
-        """Goes on where it was frozen."""
-        await self._monitor("cont")
-
-    async def _monitor(self, command: str, **arguments: Any) -> Any:
-        return await qmp.execute(self._folder / MONITOR, command, arguments)
 
     def _command(self) -> tuple[str, ...]:
         machines, folder = self._machines(), self._folder
