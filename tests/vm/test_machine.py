@@ -14,6 +14,9 @@ from hvchannel_lab.qemu.machine import Machine
 
 pytestmark = [pytest.mark.root, pytest.mark.e2e, pytest.mark.timeout(1200)]
 
+needs_time = pytest.mark.skipif(
+    "HVCHANNEL_VM_TESTS" not in os.environ, reason="takes minutes without KVM: make test-vm runs it"
+)
 SLOW = 300.0  # seconds: no guest is quick without KVM
 
 
@@ -36,12 +39,14 @@ def test_a_document_arrives_in_another_kernel_and_every_claim_element_is_shown(m
     assert "Standard PC" in shown.machine["machine"]
 
 
+@needs_time
 def test_the_guest_has_no_other_network(machine_lab):
     assert machine_lab.machine("vm1")["interfaces"] == ["eth0", "guestd0", "guestd0s", "lo"]
     routes = machine_lab.run_in("vm1", ["ip", "-4", "route"]).stdout.decode().split("\n")
     assert [route.split()[0] for route in routes if route] == ["169.254.1.1"]
 
 
+@needs_time
 def test_it_runs_in_the_kernel_on_virtio_net_and_on_the_tap(machine_lab):
     """As the drivers of Debian 12 and of this kernel allow; the log says so."""
     assert machine_lab.machine("vm1")["xdp"] == ["eth0", "guestd0s"]
@@ -50,10 +55,12 @@ def test_it_runs_in_the_kernel_on_virtio_net_and_on_the_tap(machine_lab):
         assert any(port in line and "port_up" in line and "native" in line for line in log.splitlines())
 
 
+@needs_time
 def test_a_document_of_8_mib(machine_lab):
     deliver(machine_lab, "large", secrets.token_bytes(8 << 20))
 
 
+@needs_time
 def test_a_frame_past_the_guests_vswitch_with_another_source_is_dropped(machine_lab):
     vm = machine_lab.topology.vm("vm1")
     before = machine_lab.verdicts("host")
@@ -77,6 +84,7 @@ def test_a_frame_past_the_guests_vswitch_with_another_source_is_dropped(machine_
     assert dropped
 
 
+@needs_time
 def test_frozen_and_resumed(machine_lab):
     vm = machine(machine_lab)
     asyncio.run(vm.freeze())
@@ -87,6 +95,7 @@ def test_frozen_and_resumed(machine_lab):
     assert machine_lab.read_in_guest("vm1", "frozen") == b"while it stood still"
 
 
+@needs_time
 def test_vnic_unplugged_and_plugged(machine_lab):
     vm = machine(machine_lab)
     asyncio.run(vm.unplug())
@@ -96,6 +105,7 @@ def test_vnic_unplugged_and_plugged(machine_lab):
     machine_lab.wait_acked("vm1", "unplugged", revision, SLOW)
 
 
+@needs_time
 def test_a_reset_loses_nothing_that_was_acknowledged(machine_lab):
     deliver(machine_lab, "before", b"acknowledged before the reset")
     asyncio.run(machine(machine_lab).restart())
