@@ -113,7 +113,7 @@ lint: $(READY) ## ruff and mypy --strict
 	@cd ptf-tests && MYPYPATH=. ../$(BIN)/mypy --strict -p runner
 
 .PHONY: bench
-bench: $(READY) ## figures side by side (JSON=file to keep them, PART=path, documents or entries)
+bench: $(READY) ## figures side by side (JSON=file to keep them, PART=path, documents, entries, costs or scale)
 	@$(BIN)/python -m bench $(if $(JSON),--json $(JSON)) $(if $(PART),--part $(PART))
 
 # --- what is generated, and kept in the repository -------------------------------------------------------------------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m bench`: as root; five to ten minutes."""
+"""`python -m bench`: as root; five to ten minutes, and up to six for `--part scale`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import documents, entries, figures, packet_costs, switch_path
+from bench import documents, entries, figures, packet_costs, scale, switch_path
 from bench.routes.processes import SwitchError
 
 app = typer.Typer(add_completion=False)
@@ -28,18 +28,29 @@ class Part(StrEnum):
     DOCUMENTS = "documents"
     ENTRIES = "entries"
     COSTS = "costs"
+    SCALE = "scale"
 
 
-@app.command(epilog="Example: make bench JSON=before.json")
+@app.command(
+    epilog="Example: make bench JSON=before.json. Example: python -m bench --part scale --vifs 10,100,1000"
+)
 def main(
     json: Annotated[Path | None, typer.Option(help="Write the figures here as well.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Of the two-switch path.")] = switch_path.ROUNDS,
     part: Annotated[
-        list[Part] | None, typer.Option(help="Only this. Repeatable.", show_default="all")
+        list[Part] | None, typer.Option(help="Only this. Repeatable.", show_default="all but scale")
     ] = None,
+    vifs: Annotated[
+        str, typer.Option(help="Of `--part scale`: numbers of VIFs of one hypervisor, at most 1000.")
+    ] = ",".join(map(str, scale.COUNTS)),
 ) -> None:
-    """Measures the path through both vSwitches beside other switches in their place, the documents per second of the
-    channel, and table entries per second; simple_switch_grpc and Open vSwitch where they are installed."""
+    """Measures the path through both vSwitches beside other switches in their place; how soon a document is with the
+    guest, beside other ways to bring one there, and documents per second; table entries per second; and how a
+    hypervisor bears many VIFs. simple_switch_grpc, Open vSwitch and nats-server take part where they are installed."""
+    try:
+        counts = scale.counts_of(vifs)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--vifs") from error
     # In a file, the table is as wide as it is.
     console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
     progress = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -49,12 +60,13 @@ def main(
     measured: list[figures.Figure] = []
     parts: dict[Part, tuple[str, Callable[[], list[figures.Figure]]]] = {
         Part.PATH: ("packets through two switches", lambda: switch_path.measure(progress, rounds)),
-        Part.DOCUMENTS: ("documents through the channel", documents.measure),
+        Part.DOCUMENTS: ("documents through the channel", lambda: documents.measure(progress)),
         Part.ENTRIES: ("table entries over P4Runtime", entries.measure),
         Part.COSTS: ("packets and programs in the kernel", packet_costs.measure),
+        Part.SCALE: ("one hypervisor with many VIFs", lambda: scale.measure(progress, console, counts)),
     }
     for name, (what, measure) in parts.items():
-        if not part or name in part:
+        if name in part if part else name is not Part.SCALE:
             progress.print(f"measuring {what} ...")
             try:
                 measured += measure()

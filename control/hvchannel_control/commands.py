@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that speak to a controller (`attach`, `detach`, `list`, `status`), for a CLI to take in."""
+"""The commands that speak to a controller (`attach`, `detach`, `list`, `vswitch`), for a CLI to take in."""
 
 import json
 import sys
@@ -73,7 +73,7 @@ def list_vifs(socket: SocketOption, as_json: JsonOption = False) -> None:
     _console().print(table)
 
 
-def status(socket: SocketOption, as_json: JsonOption = False) -> None:
+def vswitch(socket: SocketOption, as_json: JsonOption = False) -> None:
     """Show what the controller knows of its vSwitch. Exits 1 when the two are not in sync."""
     with _client(socket) as client:
         answer = client.status()
@@ -94,8 +94,8 @@ def register(app: typer.Typer) -> None:
     )(attach)
     app.command("detach", epilog="Example: hvchannel detach vm1")(detach)
     app.command("list", epilog="Example: hvchannel list --json | jq -r '.[].lip'")(list_vifs)
-    app.command("status", epilog="Example: hvchannel status --json | jq .verdicts.drop_spoofed.packets")(
-        status
+    app.command("vswitch", epilog="Example: hvchannel vswitch --json | jq .verdicts.drop_spoofed.packets")(
+        vswitch
     )
 
 
@@ -152,6 +152,7 @@ def vif_as_dict(vif: control_pb2.Vif) -> dict[str, Any]:
         "lip": vif.lip,
         "cip": vif.cip,
         "state": control_pb2.Vif.State.Name(vif.state),
+        "link": {"state": control_pb2.Link.State.Name(vif.link.state), "interface": vif.link.interface},
     }
 
 

@@ -28,9 +28,11 @@ from hvchannel_control.addresses import mac_of_interface
 from hvchannel_control.config_fields import (
     MAX_PORT,
     METADATA_IP,
+    InterfaceName,
     LinkIp,
     Mac,
     Port,
+    PortKey,
     RootedPath,
     SocketPath,
     VlanId,
@@ -63,6 +65,7 @@ class SwitchSection(Section):
     architecture: Literal["v1model", "pna"] = "v1model"
     cpu_port: Port = MAX_PORT
     audit_interval_s: float = Field(default=10.0, ge=0.05, le=3600)
+    interfaces: dict[PortKey, InterfaceName] = {}
 
     @field_validator("address")
     @classmethod

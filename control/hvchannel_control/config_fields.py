@@ -46,6 +46,8 @@ def as_text(value: object) -> object:
 Mac = Annotated[str, AfterValidator(normalise_mac)]
 LinkIp = Annotated[IPv4Address, BeforeValidator(as_text), AfterValidator(_usable_ip)]
 Port = Annotated[int, Field(strict=True, ge=1, le=MAX_PORT)]
+PortKey = Annotated[int, Field(ge=1, le=MAX_PORT)]  # TOML's keys are strings
+InterfaceName = Annotated[str, Field(min_length=1, max_length=15)]
 VlanId = Annotated[int, Field(strict=True, ge=1, le=4094)]
 Vni = Annotated[int, Field(strict=True, ge=1, le=0xFFFFFF)]
 RootedPath = Annotated[Path, AfterValidator(rooted)]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The controller: the attachments, the vSwitch that shall hold them, and who listens."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from ipaddress import IPv4Address
 
@@ -8,17 +9,29 @@ import structlog
 from hvchannel_telemetry.health import Health
 
 from hvchannel_control.api import control_pb2
-from hvchannel_control.attachments import Attachments
+from hvchannel_control.attachments import Attachments, Reason, RefusedError
 from hvchannel_control.compiled import CompiledProgram
 from hvchannel_control.config import SwitchSection
 from hvchannel_control.entries import Entry
+from hvchannel_control.inspection import entry_states, of_switch
+from hvchannel_control.link import LinkState, link_state
+from hvchannel_control.probe import probe
 from hvchannel_control.profiles.profile import Profile
 from hvchannel_control.reports import Reports
 from hvchannel_control.vif import Vif
-from hvchannel_control.vswitch import VSwitch
+from hvchannel_control.vswitch import SwitchError, VSwitch
 from hvchannel_control.watchers import Watchers
 
 log = structlog.get_logger()
+
+_PROBE_READ_S = 15.0  # a vSwitch that is handed its first PacketOut may build a program for it first
+
+_LINKS = {
+    LinkState.UP: control_pb2.Link.UP,
+    LinkState.DOWN: control_pb2.Link.DOWN,
+    LinkState.NO_CARRIER: control_pb2.Link.NO_CARRIER,
+    LinkState.ABSENT: control_pb2.Link.ABSENT,
+}
 
 
 class Controller:
@@ -38,6 +51,7 @@ class Controller:
         self._realised: set[str] = set()
         self._entries: dict[str, tuple[Vif, list[Entry]]] = {}
         self._reports = Reports(self._vif_at)
+        self._probing = asyncio.Lock()
         self.watchers = Watchers()
         self.vswitch = VSwitch(profile.name, settings, program, self._desired, self._observed, self._reports)
 
@@ -94,6 +108,42 @@ class Controller:
             leases_used=self._attachments.leases_used,
             leases_total=self._attachments.leases_total,
         )
+
+    async def inspect(self, vif_id: str) -> control_pb2.Inspection:
+        """What the vSwitch holds for a VIF. Raises RefusedError."""
+        vif = self._vif(vif_id)
+        fixed = [entry for entry in self._profile.fixed_entries() if of_switch(entry, vif.vni)]
+        wanted = [*fixed, *self._profile.vif_entries(vif)]
+        answer = control_pb2.Inspection(vif=self._message(vif))
+        try:
+            found = await self.vswitch.read(wanted)
+        except SwitchError as error:
+            answer.error = str(error)
+        else:
+            answer.entries.extend(entry_states(wanted, {entry.key for entry in fixed}, found))
+        return answer
+
+    async def probe(self, vif_id: str, tcp_port: int) -> control_pb2.ProbeResult:
+        """Sends frames to a VIF's guest and tells their fate. Raises RefusedError."""
+        route = self._profile.probe_route(self._vif(vif_id))
+        if route is None:
+            raise RefusedError(Reason.FIXED, "a guest is probed from its hypervisor")
+        async with self._probing:  # the counters of two at once would tell of both
+            try:
+                return await probe(
+                    route,
+                    tcp_port,
+                    lambda entries: self.vswitch.read(entries, _PROBE_READ_S),
+                    lambda frames: self.vswitch.send(frames, vni=route.vni),
+                )
+            except SwitchError as error:
+                return control_pb2.ProbeResult(error=str(error))
+
+    def _vif(self, vif_id: str) -> Vif:
+        vif = self._attachments.get(vif_id)
+        if vif is None:
+            raise RefusedError(Reason.ABSENT, f"VIF {vif_id!r} is not attached")
+        return vif
 
     def realised(self) -> dict[str, bool]:
         """Whether the vSwitch holds it, by VIF."""
@@ -160,7 +210,15 @@ class Controller:
             lip=str(vif.lip or ""),
             cip=str(self._cip),
             state=control_pb2.Vif.REALISED if realised else control_pb2.Vif.PENDING,
+            link=self._link(vif.port),
         )
+
+    def _link(self, port: int) -> control_pb2.Link:
+        interfaces = self._settings.interfaces
+        if port in interfaces:
+            return control_pb2.Link(state=_LINKS[link_state(interfaces[port])], interface=interfaces[port])
+        link = control_pb2.Link
+        return link(state=link.NO_PORT if interfaces else link.STATE_UNSPECIFIED)
 
     def _vif_at(self, port: int, vni: int) -> str | None:
         """Who is to blame for what came in at a port. Without a VNI (a tag that is nobody's): all that are there."""

@@ -30,6 +30,14 @@ class MeterConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """Of a direct counter."""
+
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One entry of one table. `meter` None: the entry's direct meter, if it has one, is not configured.
 
@@ -47,14 +55,20 @@ class Entry:
         return self.table, self.match
 
     @property
+    def match_text(self) -> str:
+        return " ".join(f"{name}={value:#x}" for name, value in self.match)
+
+    @property
+    def action_text(self) -> str:
+        return f"{self.action}({', '.join(f'{name}={value:#x}' for name, value in self.args)})"
+
+    @property
     def is_cell(self) -> bool:
         """Whether it is a cell of an indexed meter."""
         return not self.action
 
     def __str__(self) -> str:
-        match = " ".join(f"{name}={value:#x}" for name, value in self.match)
-        args = ", ".join(f"{name}={value:#x}" for name, value in self.args)
-        return f"{self.table}[{match}] -> {self.action}({args})"
+        return f"{self.table}[{self.match_text}] -> {self.action_text}"
 
 
 Value = int | str | IPv4Address

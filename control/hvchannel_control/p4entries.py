@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import finsy as fy
 
-from hvchannel_control.entries import Entry, Fields, MeterConfig
+from hvchannel_control.entries import Count, Entry, Fields, MeterConfig
 from hvchannel_control.reconcile import Operation, Update
 
 _EMPTY_METER = fy.P4MeterConfig(cir=0, cburst=0, pir=0, pburst=0)
@@ -27,6 +27,25 @@ def wildcards(schema: fy.P4Schema) -> list[Found]:
         if not table.is_const
     ]
     return [*tables, *(fy.P4MeterEntry(meter.alias) for meter in schema.meters)]
+
+
+def request_of(schema: fy.P4Schema, entry: Entry) -> Found:
+    """What to ask a switch for: one entry by its key, with its meter and counter."""
+    if entry.is_cell:
+        return fy.P4MeterEntry(entry.table, index=dict(entry.match)["index"])
+    table = schema.tables[entry.table]
+    return fy.P4TableEntry(
+        entry.table,
+        match=fy.P4TableMatch(entry.match),
+        meter_config=_EMPTY_METER if table.direct_meter is not None else None,
+        counter_data=fy.P4CounterData() if table.direct_counter is not None else None,
+    )
+
+
+def count_of(found: Found) -> Count:
+    """Of an entry that was read with its counter."""
+    data = found.counter_data
+    return Count(data.packet_count, data.byte_count) if isinstance(data, fy.P4CounterData) else Count(0, 0)
 
 
 def decode(found: Found) -> Entry | None:

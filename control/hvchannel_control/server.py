@@ -125,6 +125,22 @@ class _Servicer(control_pb2_grpc.ControlServicer):
     ) -> control_pb2.Status:
         return await self._controller.status()
 
+    async def Inspect(  # noqa: N802
+        self, request: control_pb2.InspectRequest, context: _Context
+    ) -> control_pb2.Inspection:
+        try:
+            return await self._controller.inspect(request.vif_id)
+        except RefusedError as error:
+            await _abort(context, error)
+
+    async def Probe(  # noqa: N802
+        self, request: control_pb2.ProbeRequest, context: _Context
+    ) -> control_pb2.ProbeResult:
+        try:
+            return await self._controller.probe(request.vif_id, request.tcp_port)
+        except RefusedError as error:
+            await _abort(context, error)
+
 
 async def _abort(context: _Context, error: RefusedError | StoreError) -> NoReturn:
     if isinstance(error, StoreError):

@@ -3,11 +3,12 @@
 nothing anywhere else. A profile says what the stages of p4src need; a target adds what the architecture's own files
 need (docs/ports.md)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from hvchannel_control.entries import Entry, entry
+from hvchannel_control.probe import Route
 from hvchannel_control.profiles.profile import Profile
 from hvchannel_control.vif import Vif
 
@@ -76,3 +77,14 @@ class TargetedProfile:
 
     def vif_entries(self, vif: Vif) -> list[Entry]:
         return list(self.target.entries(self.profile.vif_entries(vif)))
+
+    def probe_route(self, vif: Vif) -> Route | None:
+        route = self.profile.probe_route(vif)
+        if route is None:
+            return None
+        return replace(route, to=self._on_route(route.to), back=self._on_route(route.back))
+
+    def _on_route(self, entries: Sequence[Entry]) -> list[Entry]:
+        """As the target has them; without what it adds, which may have no counters."""
+        tables = {entry.table for entry in entries}
+        return [entry for entry in self.target.entries(entries) if entry.table in tables]

@@ -4,7 +4,7 @@ reconnect."""
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import cast
@@ -14,15 +14,16 @@ import structlog
 
 from hvchannel_control.compiled import CompiledProgram
 from hvchannel_control.config import SwitchSection
-from hvchannel_control.entries import Entry
+from hvchannel_control.entries import Count, Entry, EntryKey
 from hvchannel_control.finsy_failures import FinsyFailures
-from hvchannel_control.p4entries import Found, decode, encode_all, wildcards
+from hvchannel_control.p4entries import Found, count_of, decode, encode_all, request_of, wildcards
 from hvchannel_control.reconcile import Batch, Operation, plan
 from hvchannel_control.reports import Reports
 
 _RETRY_S = 0.5  # between two attempts to connect, and after a write that failed
 _CONNECT_TIMEOUT_S = 30.0  # arbitration and the pipeline's push
 _VERDICTS_TIMEOUT_S = 1.0  # a status is asked for when something is wrong: it must not hang with the vSwitch
+_ASK_TIMEOUT_S = 3.0
 _PASSES = 5  # of read back, diff, write, until a round gives up and the next begins
 _MAX_BATCH = 200  # updates per request: their errors must fit the 64 KiB of metadata that finsy takes
 _AUDITED_PER_INTERVAL = 1000  # entries read back
@@ -30,6 +31,8 @@ _QUEUE = 1000  # reports waiting to be counted
 _DIGESTS = 100  # per message
 _DIGEST_DELAY_NS = 100_000_000
 _DIGEST_ACK_NS = 1_000_000_000
+# what finsy raises in a call while its channel closes: it asserts an open one, or finds none
+_CLOSED = (fy.P4ClientError, TimeoutError, AssertionError, AttributeError)
 _VERDICT_TABLES = ("verdict", "egress_verdict")
 
 log = structlog.get_logger()
@@ -37,12 +40,6 @@ log = structlog.get_logger()
 
 class SwitchError(Exception):
     """The vSwitch cannot be used now; the text is one line that says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    packets: int
-    bytes: int
 
 
 @dataclass(slots=True)
@@ -82,6 +79,7 @@ class VSwitch:
         self._observed = observed
         self._reports = reports
         self._wake = asyncio.Event()
+        self._streaming = asyncio.Lock()  # gRPC allows one write at a time on the stream
         self._switch: fy.Switch | None = None
         self._switch_seen = False
         self._entries = 0  # of the last read back
@@ -118,6 +116,40 @@ class VSwitch:
             except (fy.P4ClientError, TimeoutError, AssertionError) as error:  # finsy asserts an open channel
                 self._log.debug("verdicts_not_read", error=_explain(error))
         return self.state.verdicts
+
+    async def read(
+        self, entries: Sequence[Entry], within: float = _ASK_TIMEOUT_S
+    ) -> dict[EntryKey, tuple[Entry, Count]]:
+        """Those of these entries, by their keys, that the vSwitch holds now, with their counters. `within`: seconds.
+        Raises SwitchError."""
+        switch = self._connected()
+        request = [request_of(switch.p4info, entry) for entry in entries]
+        try:
+            async with asyncio.timeout(within):
+                answers = cast(AsyncIterator[Found], switch.read(request))  # as in _table_entries
+                found = [
+                    (entry, count_of(each)) async for each in answers if (entry := decode(each)) is not None
+                ]
+        except _CLOSED as error:
+            raise SwitchError(f"the vSwitch at {self._settings.address}: {_explain(error)}") from error
+        return {entry.key: (entry, count) for entry, count in found}
+
+    async def send(self, frames: Sequence[bytes], **metadata: int) -> None:
+        """Injects frames by PacketOut. Raises SwitchError."""
+        switch = self._connected()
+        if not switch.is_primary:
+            raise SwitchError(f"another controller of {self._settings.address} is primary")
+        try:
+            async with asyncio.timeout(_ASK_TIMEOUT_S), self._streaming:
+                await switch.write([fy.P4PacketOut(frame, **metadata) for frame in frames])
+        except _CLOSED as error:
+            raise SwitchError(f"the vSwitch at {self._settings.address}: {_explain(error)}") from error
+
+    def _connected(self) -> fy.Switch:
+        if self._switch is None:
+            why = f": {self.state.last_error}" if self.state.last_error else ""
+            raise SwitchError(f"the vSwitch at {self._settings.address} is not connected{why}")
+        return self._switch
 
     async def _connection(self) -> None:
         """One connection from arbitration to its loss, which it raises."""
@@ -219,7 +251,8 @@ class VSwitch:
         async for digests in switch.read_digests(name, queue_size=_QUEUE):
             for values in digests:
                 self._reports.digest(name, {key: int(value) for key, value in values.items()})
-            await switch.write([digests.ack()])
+            async with self._streaming:
+                await switch.write([digests.ack()])
 
     async def _take_packets(self, switch: fy.Switch) -> None:
         async for packet in switch.read_packets(queue_size=_QUEUE):
@@ -342,4 +375,6 @@ def _explain(error: BaseException | None) -> str:
         return f"{error.code.name}: {error.message or 'the vSwitch gives no reason'}"  # bmv2 often gives none
     if isinstance(error, SwitchError):
         return str(error)
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
     return f"{type(error).__name__}: {error}".splitlines()[0]

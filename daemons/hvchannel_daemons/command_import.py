@@ -16,6 +16,7 @@ import typer
 from hvchannel_daemons import limits
 from hvchannel_daemons.command_output import fail, with_feed
 from hvchannel_daemons.feed import Feed, Member
+from hvchannel_daemons.feed.groups import check_group
 from hvchannel_daemons.feed_options import FeedAt, takes_feed
 
 _FIELDS = ("vif", "key", "content_type", "text", "base64", "deleted")
@@ -62,25 +63,43 @@ def import_documents(
         fail(error, code=2)
 
     async def work(feed: Feed) -> tuple[int, int]:
-        changed = 0
-        for document in wanted:
-            if not atomic:
-                revision = await _put(feed, document)
-                if revision is not None:
-                    changed += 1
-                    typer.echo(f"{document.vif} {document.key} {revision}")
-        for owner in dict.fromkeys(document.vif for document in wanted if atomic):
-            members = [await _member(feed, document) for document in wanted if document.vif == owner]
-            news = [member for member in members if member is not None]
-            if news:
-                revisions = await feed.put_group(owner, news)
-                changed += len(revisions)
-                for key, revision in revisions.items():
-                    typer.echo(f"{owner} {key} {revision}")
+        changed = await (_put_groups if atomic else _put_each)(feed, wanted)
         return changed, len(wanted) - changed
 
     changed, same = with_feed(at, work, create=True)
     typer.echo(f"{changed} changed, {same} as they were", err=True)
+
+
+async def _put_each(feed: Feed, wanted: list[Wanted]) -> int:
+    """How many changed. Raises FeedError, ValueError."""
+    changed = 0
+    for document in wanted:
+        revision = await _put(feed, document)
+        if revision is not None:
+            changed += 1
+            typer.echo(f"{document.vif} {document.key} {revision}")
+    return changed
+
+
+async def _put_groups(feed: Feed, wanted: list[Wanted]) -> int:
+    """As `_put_each`, those of a VIF as one."""
+    groups: dict[str, list[Member]] = {}
+    for document in wanted:
+        member = await _member(feed, document)
+        if member is not None:
+            groups.setdefault(document.vif, []).append(member)
+    for vif, members in groups.items():
+        try:
+            check_group(vif, members)
+        except ValueError as error:
+            raise ValueError(f"VIF {vif}: {error}") from error
+    changed = 0
+    for vif, members in groups.items():
+        revisions = await feed.put_group(vif, members)
+        changed += len(revisions)
+        for key, revision in revisions.items():
+            typer.echo(f"{vif} {key} {revision}")
+    return changed
 
 
 async def _put(feed: Feed, document: Wanted) -> int | None:

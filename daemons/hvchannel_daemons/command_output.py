@@ -19,8 +19,7 @@ T = TypeVar("T")
 
 def with_feed(at: FeedAt, work: Callable[[Feed], Awaitable[T]], *, create: bool = False) -> T:
     """Opens the feed, runs `work`, closes it; what goes wrong becomes one line and an exit code."""
-    if not at.where:
-        fail(f"which feed? give --feed ({FORMS}) or set HVCHANNEL_FEED", code=2)
+    need_feed(at)
 
     async def opened() -> T:
         feed = await at.open(create=create)
@@ -37,6 +36,12 @@ def with_feed(at: FeedAt, work: Callable[[Feed], Awaitable[T]], *, create: bool 
         fail(error, code=2)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def need_feed(at: FeedAt) -> None:
+    """Ends the command when no feed was named."""
+    if not at.where:
+        fail(f"which feed? give --feed ({FORMS}) or set HVCHANNEL_FEED", code=2)
 
 
 def progress(delivery: Delivery) -> str:
@@ -69,6 +74,7 @@ def document_object(document: Document) -> dict[str, Any]:
         "size": document.size,
         "sha256": document.sha256.hex(),
         "put": time_of(document.put_unix_ns),
+        "group": document.group or None,
     }
 
 

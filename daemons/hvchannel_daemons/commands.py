@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The control plane's verbs of the `hvchannel` command: put, get, delete, wait, and by their own files put-group,
-history, watch, import, quota, vms, reports. They speak to the feed only, so they work whether hostd runs or not."""
+history, watch, import, quota, reports. They speak to the feed only, so they work whether hostd runs or not. Two more,
+status and diagnose, ask the controller too."""
 
 import asyncio
 import sys
@@ -10,6 +11,7 @@ from typing import Annotated
 import typer
 
 from hvchannel_daemons import content
+from hvchannel_daemons.command_diagnose import diagnose
 from hvchannel_daemons.command_follow import history, watch
 from hvchannel_daemons.command_group import put_group
 from hvchannel_daemons.command_import import import_documents
@@ -21,8 +23,9 @@ from hvchannel_daemons.command_output import (
     state_of,
     with_feed,
 )
-from hvchannel_daemons.command_overview import reports, vms
 from hvchannel_daemons.command_quota import quota
+from hvchannel_daemons.command_reports import reports
+from hvchannel_daemons.command_status import status
 from hvchannel_daemons.feed import ContentGone, Delivery, Document, Feed, FeedError, Outcome
 from hvchannel_daemons.feed_options import FeedAt, Json, Key, Vif, takes_feed
 
@@ -42,7 +45,10 @@ def register(app: typer.Typer) -> None:
         import_documents
     )
     app.command(epilog="Example: hvchannel quota vm1 --bytes 256MiB --reports-per-second 10")(quota)
-    app.command(epilog="Example: hvchannel vms --json")(vms)
+    app.command(
+        epilog="Example: hvchannel status --watch. Example: hvchannel status vm1 --json | jq .vifs[0].lag_seconds"
+    )(status)
+    app.command(epilog="Example: hvchannel diagnose vm1")(diagnose)
     app.command(epilog="Example: hvchannel reports vm1 --json | jq .text")(reports)
 
 

@@ -33,7 +33,7 @@ Where = Annotated[
         "--feed",
         envvar="HVCHANNEL_FEED",
         help="The feed: path of an SQLite file, or nats://HOST:PORT,HOST:PORT/NAME, or tls://...; one server is "
-        "enough, NAME is the hypervisor's (default: default).",
+        "enough, NAME is the site's, which many hypervisors share (default: default).",
         show_default=False,
     ),
 ]

@@ -18,14 +18,17 @@ from hvchannel_lab.host_option import CONTROL, Host, HostOption
 from hvchannel_lab.targets import Engine, FeedEngine, Target, VmKind
 
 _FEED, _LAB = "HVCHANNEL_FEED", "HVCHANNEL_LAB"
+_HOST, _HOSTD = "HVCHANNEL_HOST", "HVCHANNEL_HOSTD"
+_GUEST_CONTROL = "HVCHANNEL_GUEST_CONTROL"
 _STATE_ROOT = Path("state")
 _DOWN_WITHIN = 60.0  # seconds
 _FEED_VERBS = (
     *("put", "put-group", "get", "delete", "wait", "history", "watch", "import"),
-    *("quota", "vms", "reports"),
+    *("quota", "status", "diagnose", "reports"),
 )
+_OVER_ALL_HOSTS = ("status", "diagnose")  # verbs that take the controllers of all hypervisors
 _OWN_VERBS = (
-    *("run", "up", "down", "journey", "move", "restart", "shell-env"),
+    *("run", "up", "down", "journey", "trace", "move", "restart", "shell-env"),
     *("metrics", "health", "log-level"),
 )
 
@@ -115,6 +118,13 @@ def _find_the_lab(
         _no_lab.append(str(error))  # no failure: a socket or a feed may be given by option
         return
     _host_option.lab_is(state)
+    if context.invoked_subcommand in _OVER_ALL_HOSTS:
+        os.environ.setdefault(CONTROL, os.pathsep.join(map(str, _host_option.sockets)))
+        if _host_option.is_one:
+            folder = _host_option.sockets[0].parent
+            os.environ.setdefault(_HOST, folder.name)
+            os.environ.setdefault(_HOSTD, str(folder / "hostd.sock"))
+    os.environ.setdefault(_GUEST_CONTROL, str(state / "{vif}" / "control.sock"))  # VMs bear their VIFs' names
     from hvchannel_lab import lab_feed  # noqa: PLC0415
 
     feed = lab_feed.location(state)
@@ -237,6 +247,34 @@ def journey(name: NameOption = registry.DEFAULT_LAB, as_json: JsonOption = False
     from hvchannel_lab.lab_commands import show_journey  # noqa: PLC0415
 
     _exit_with(show_journey(name, as_json))
+
+
+@app.command(epilog="Example: hvchannel trace vm1")
+def trace(
+    vif: Annotated[str, typer.Argument(help="The VIF id, such as vm1.")],
+    name: NameOption = registry.DEFAULT_LAB,
+    trace_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where no lab is up: what the host vSwitch's `softswitch --trace-file` writes. Needs --socket."
+        ),
+    ] = None,
+    socket: Annotated[
+        Path | None,
+        typer.Option("--socket", "-s", help="With --trace-file: the controller's local API."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow one real packet of a VIF's channel, there and back.
+
+    At each vSwitch: its ports, its identifier, the tables it hit, its headers before and after. It waits for a packet
+    that the channel sends anyway, and disturbs nothing.
+    """
+    from hvchannel_lab.lab_commands import trace_packet  # noqa: PLC0415
+
+    if trace_file is not None and socket is None:
+        raise typer.BadParameter("--trace-file needs --socket, which says at which port the VIF is")
+    _exit_with(trace_packet(name, vif, trace_file, socket, as_json))
 
 
 @app.command(epilog="Example: hvchannel move vm2 hv2")

@@ -21,8 +21,10 @@ from typing import Any, TypeVar
 import grpc
 from hvchannel_control.api import control_pb2 as control
 from hvchannel_control.api import control_pb2_grpc
+from hvchannel_daemons.feed import open_feed
 from hvchannel_daemons.feed.interface import Delivery, Feed, Session, SessionState, StoredReport
 from hvchannel_daemons.guestd.client import GuestClient
+from hvchannel_daemons.status.overview import Overview, look
 
 from hvchannel_lab import lab_feed, network, registry, traces
 from hvchannel_lab.capture import Capture
@@ -122,6 +124,14 @@ class Handle:
     def delivery(self, vif: str, key: str) -> Delivery | None:
         """How far a key has come."""
         return self._with_feed(lambda feed: feed.delivery(vif, key))
+
+    def status(self) -> Overview:
+        """How every VIF is, as `hvchannel status` has it."""
+        topology = self.topology
+        controllers = [topology.control_socket(host) for host in topology.hosts]
+        return lab_feed.there(
+            topology, lambda: look(lambda: open_feed(topology.feed_at), controllers)
+        ).result()
 
     def sessions(self) -> dict[str, Session]:
         """hostd's sessions by VIF, as it last wrote them to the feed."""

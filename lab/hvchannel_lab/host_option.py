@@ -39,6 +39,11 @@ class HostOption:
         """Whether the lab has one hypervisor, which need not be named."""
         return len(self._sockets) == 1
 
+    @property
+    def sockets(self) -> list[Path]:
+        """Of all controllers."""
+        return list(self._sockets.values())
+
     def socket(self, host: str | None) -> Path:
         """Of the hypervisor's controller; of the only one's when none is named. Raises ValueError with the valid
         names."""
@@ -54,14 +59,19 @@ class HostOption:
         return self._sockets[host]
 
     def add_to(self, app: typer.Typer) -> None:
-        """To every command of `app` that takes a controller's socket; which need not be given from here on."""
+        """To every command of `app` that must be given a controller's socket; from here on it need not. One that does
+        without a socket stays as it is."""
         for command in app.registered_commands:
             if command.callback is not None:
                 command.callback = self._with_host(command.callback)
 
     def _with_host(self, command: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(command, eval_str=True)
-        found = [name for name, p in signature.parameters.items() if _is_socket(p.annotation)]
+        found = [
+            name
+            for name, p in signature.parameters.items()
+            if _is_socket(p.annotation) and p.default is inspect.Parameter.empty
+        ]
         if not found or "host" in signature.parameters:
             return command
         (name,) = found

@@ -8,14 +8,15 @@ import json
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import structlog
+from hvchannel_control.client import ControlClient, ControlError
 from hvchannel_daemons.feed.interface import FeedError
 from rich.console import Console
 
-from hvchannel_lab import journey, journey_view, live, logs, tour, tour_view
+from hvchannel_lab import journey, journey_view, live, logs, packet_trace, tour, tour_view
 from hvchannel_lab.handle import Handle, LabTimeoutError
 from hvchannel_lab.move import Move, MoveError, Step
 from hvchannel_lab.qemu.packages import ImageError
@@ -181,6 +182,24 @@ def show_journey(name: str, as_json: bool) -> int:
         _print_journeys(journey.observe(Handle.of(name)), as_json)
     except _FAILURES as error:
         return _failed(errors, error)
+    return 0
+
+
+def trace_packet(name: str, vif: str, file: Path | None, socket: Path | None, as_json: bool) -> int:
+    """`trace`: in the running lab, or from a trace file and what the controller at `socket` says."""
+    errors = Console(stderr=True)
+    try:
+        if file is not None and socket is not None:
+            with ControlClient(socket) as control:
+                ports = {attached.vif_id: attached.port for attached in control.vifs()}
+            if vif not in ports:
+                raise packet_trace.NoPacketError(f"VIF {vif} is not attached")
+            found = packet_trace.from_host(vif, ports[vif], file)
+        else:
+            found = packet_trace.follow(Handle.of(name), vif)
+    except (*_FAILURES, packet_trace.NoPacketError, ControlError) as error:
+        return _failed(errors, error)
+    print(json.dumps(asdict(found), indent=2) if as_json else "\n".join(packet_trace.lines(found)))
     return 0
 
 

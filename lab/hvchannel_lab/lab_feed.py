@@ -33,13 +33,19 @@ def ask(topology: Topology, use: Callable[[Feed], Coroutine[Any, Any, T]]) -> Fu
         finally:
             await feed.close()
 
-    def work() -> T:
+    return there(topology, opened)
+
+
+def there(topology: Topology, work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+    """Does the work in a thread that stands where the feed can be reached. The outcome is the future's."""
+
+    def run() -> T:
         nats = topology.control_plane
         # an event loop of this thread's own, all of whose sockets are made in the namespace
         with inside(nats.namespace) if nats else nullcontext():
-            return asyncio.run(opened())
+            return asyncio.run(work())
 
-    return in_thread(work)
+    return in_thread(run)
 
 
 def location(state: Path) -> str:

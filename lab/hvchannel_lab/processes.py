@@ -190,6 +190,7 @@ state = "control.db"
 address = "unix:p4rt.sock"
 device_id = {DEVICE_ID}
 cpu_port = {channel.cpu_port}
+interfaces = {_interfaces(topology, hypervisor.name)}
 
 [channel]
 prefix = "{hypervisor.address.network}"
@@ -217,6 +218,7 @@ socket = "control.sock"
 address = "unix:p4rt.sock"
 device_id = {DEVICE_ID}
 cpu_port = {channel.cpu_port}
+interfaces = {_interfaces(topology, vm.name)}
 
 [channel]
 prefix = "{hypervisor.address.network}"
@@ -230,3 +232,9 @@ vnic = "{vm.eth}"
 vnic_port = {vm.eth_port}
 daemon_port = {vm.guestd_port}
 """
+
+
+def _interfaces(topology: Topology, who: str) -> str:
+    """A TOML table: the interface at each port."""
+    pairs = (f'{port} = "{hop.interface}"' for port, hop in topology.port_hops(who).items())
+    return f"{{ {', '.join(pairs)} }}"

@@ -96,14 +96,8 @@ class Row:
     switch: str  # what the host vSwitch has of it: "realised", "pending"
     session: str
     reason: str
-    session_host: str  # whose hostd has the session
     acknowledged: int
     documents: int
-
-    @property
-    def ready(self) -> bool:
-        """Attached, and reached by the hostd of the hypervisor where it is."""
-        return self.session == SessionState.READY and self.session_host == self.host != ""
 
 
 def rows(topology: Topology, snapshot: Snapshot) -> list[Row]:
@@ -130,7 +124,6 @@ def _row(name: str, snapshot: Snapshot, host: str = "", vif: control.Vif | None 
         switch=control.Vif.State.Name(vif.state).lower() if host else "",
         session=session.state.value if session else "",
         reason=session.reason if session else "",
-        session_host=session.host if session else "",
         acknowledged=acknowledged,
         documents=documents,
     )
@@ -161,13 +154,3 @@ def _session(row: Row) -> Text:
         return Text("ready", style=GOOD)
     reason = f": {row.reason}" if row.reason else ""
     return Text(f"{row.session.lower()}{reason}", style=BAD)
-
-
-def look(topology: Topology) -> list[Row]:
-    """The rows as of now. Blocks; not to be called where an event loop runs."""
-
-    async def once() -> list[Row]:
-        async with Watcher(topology) as watcher:
-            return rows(topology, await watcher.refresh())
-
-    return asyncio.run(once())

@@ -14,14 +14,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hvchannel_daemons.feed.interface import Delivery, Feed, Outcome
+from hvchannel_daemons.feed.interface import Delivery, Feed, Outcome, SessionState
+from hvchannel_daemons.status.overview import Overview
 
-from hvchannel_lab import journey, lab_feed, standing
+from hvchannel_lab import journey, lab_feed
 from hvchannel_lab.handle import Handle, LabTimeoutError
 from hvchannel_lab.journey import CONTENT_TYPE, DOCUMENT_KEY, Journey
 from hvchannel_lab.move import Move, Step
 from hvchannel_lab.parts import Vm
-from hvchannel_lab.standing import Row
 
 _WITHIN = 30.0  # seconds, for a document to be acknowledged
 _DURING_KEY = "during/move"
@@ -58,7 +58,7 @@ class Moved:
     during: Delivered
 
 
-Shown = Sequence[Row] | Sequence[Delivered] | Sequence[Journey] | Moved
+Shown = Overview | Sequence[Delivered] | Sequence[Journey] | Moved
 
 
 @dataclass(frozen=True)
@@ -95,24 +95,30 @@ class Tour:
             Part("after", "the VIFs after the move", self._after),
         ]
 
-    def _before(self) -> list[Row]:
+    def _before(self) -> Overview:
         return self._all_ready({vm.vif: vm.home for vm in self._handle.vms})
 
-    def _after(self) -> list[Row]:
+    def _after(self) -> Overview:
         return self._all_ready(
             {vm.vif: vm.home for vm in self._handle.vms} | {self._mover.vif: self._destination}
         )
 
-    def _all_ready(self, hosts: dict[str, str]) -> list[Row]:
-        rows = standing.look(self._handle.topology)
+    def _all_ready(self, hosts: dict[str, str]) -> Overview:
+        attached = {host: self._handle.vifs(host) for host in self._handle.topology.hosts}
+        overview = self._handle.status()
+        if overview.missing:
+            raise TourError(f"how the VIFs stand is not known: {'; '.join(overview.missing)}")
+        rows = {row.vif: row for row in overview.rows}
         for vif, host in hosts.items():
-            found = [row for row in rows if row.vif == vif]
-            if [row.host for row in found] != [host]:
-                where = ", ".join(row.host or "no hypervisor" for row in found)
+            if (found := [one for one in attached if vif in attached[one]]) != [host]:
+                where = ", ".join(found) or "no hypervisor"
                 raise TourError(f"{vif} is to be attached at {host} and nowhere else, and is at {where}")
-            if not found[0].ready:
-                raise TourError(f"{vif} is to have a session with {host}, and has: {_session(found[0])}")
-        return rows
+            state, by = overview.state(rows[vif]), rows[vif].host
+            if (state, by) != (SessionState.READY, host):
+                raise TourError(
+                    f"{vif} is to be READY, held by {host}, and is {state}, held by {by or 'nobody'}"
+                )
+        return overview
 
     def _delivered(self) -> list[Delivered]:
         hosts = {vm.name: vm.home for vm in self._handle.vms}
@@ -211,9 +217,3 @@ def _check_held(vm: Vm, delivery: Delivery, revision: int) -> None:
             f"{vm.name} does not hold {delivery.document.key!r} revision {revision}: "
             f"{delivery.outcome} {delivery.error}"
         )
-
-
-def _session(row: Row) -> str:
-    if not row.session:
-        return "none"
-    return f"{row.session} with {row.session_host or 'nobody'}{': ' + row.reason if row.reason else ''}"

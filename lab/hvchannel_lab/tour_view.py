@@ -7,18 +7,24 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from hvchannel_daemons.status import show as status
+from hvchannel_daemons.status.overview import Overview
 from rich.console import Console
 from rich.table import Table
 
-from hvchannel_lab import journey_view, standing
+from hvchannel_lab import journey_view
 from hvchannel_lab.journey import Journey
-from hvchannel_lab.standing import Row
 from hvchannel_lab.tour import Delivered, Moved, Part, Shown
 
 
 def show(console: Console, number: int, part: Part, shown: Shown) -> None:
     """Prints one part."""
     title = f"{number}. {part.title}"
+    if isinstance(shown, Overview):
+        console.print()
+        console.print(title, style="bold")
+        console.print(status.table(shown))
+        return
     if isinstance(shown, Moved):
         _print(console, _moved(title, shown))
         console.print(
@@ -28,8 +34,6 @@ def show(console: Console, number: int, part: Part, shown: Shown) -> None:
             f"{shown.during.answer}"
         )
         return
-    if rows := [one for one in shown if isinstance(one, Row)]:
-        _print(console, standing.table(rows, title))
     if delivered := [one for one in shown if isinstance(one, Delivered)]:
         _print(console, _delivered(title, delivered))
     if journeys := [one for one in shown if isinstance(one, Journey)]:
@@ -40,6 +44,8 @@ def show(console: Console, number: int, part: Part, shown: Shown) -> None:
 
 def as_json(shown: Shown) -> Any:
     """One part for programs."""
+    if isinstance(shown, Overview):
+        return status.as_json(shown)
     return asdict(shown) if isinstance(shown, Moved) else [asdict(one) for one in shown]
 
 

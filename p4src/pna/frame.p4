@@ -14,8 +14,7 @@ parser SwitchParser(packet_in packet,
 
     state start {
         fresh_metadata.apply(meta);
-        meta.in_port = (port_t)istd.input_port;
-        meta.from_controller = (port_t)istd.input_port == CPU_PORT;
+        meta.from_controller = FROM_CONTROLLER(istd);
         frame.apply(packet, hdr, meta);
         transition accept;
     }

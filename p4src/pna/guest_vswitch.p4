@@ -24,6 +24,7 @@ control GuestVSwitch(inout headers_t hdr,
     Dispatch()        dispatch;
 
     apply {
+        meta.in_port = (port_t)istd.input_port;
         meta.malformed = istd.parser_error != error.NoError;
         attachment.apply(hdr, meta);       // port, tag -> VLAN id, the second identifier
         validate.apply(hdr, meta);

@@ -25,6 +25,7 @@ control HostVSwitch(inout headers_t hdr,
     Dispatch()        dispatch;
 
     apply {
+        meta.in_port = (port_t)istd.input_port;
         meta.malformed = istd.parser_error != error.NoError;
         attachment.apply(hdr, meta);       // port, tag -> VNI, the first identifier
         validate.apply(hdr, meta);

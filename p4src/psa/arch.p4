@@ -19,6 +19,11 @@ typedef PSA_MeterColor_t color_t;
 #define COUNTED_BY(counter) psa_direct_counter = counter;
 #define COUNT(counter) counter.count()
 
+// A counter per entry, of tables whose entries a controller writes.
+#define ENTRY_COUNTER(called, counter) @name(called) DIRECT_COUNTER(counter);
+#define ENTRIES_COUNTED_BY(counter) COUNTED_BY(counter)
+#define COUNT_ENTRY(counter) COUNT(counter);
+
 // One meter per port: p4c-bm2-psa compiles no DirectMeter.
 #define POLICER(meter) Meter<port_t>(PER_VIF_SIZE, PSA_MeterType_t.BYTES) meter
 #define METERED_BY(meter)

@@ -8,25 +8,25 @@ control Arp(inout headers_t hdr, inout metadata_t meta) {
     role_t     answers_to;
     mac_addr_t answer_mac;
 
-    @name(".arp_counter") DIRECT_COUNTER(arp_counter);
+    ENTRY_COUNTER(".arp_counter", arp_counter)
 
     @name(".answer_hypervisor")
     action answer_hypervisor(mac_addr_t mac) {
-        COUNT(arp_counter);
+        COUNT_ENTRY(arp_counter)
         answers_to = role_t.HYPERVISOR;
         answer_mac = mac;
     }
 
     @name(".answer_guest")
     action answer_guest(mac_addr_t mac) {
-        COUNT(arp_counter);
+        COUNT_ENTRY(arp_counter)
         answers_to = role_t.GUEST;
         answer_mac = mac;
     }
 
     @name(".arp_unknown")
     action arp_unknown() {
-        COUNT(arp_counter);
+        COUNT_ENTRY(arp_counter)
         answers_to = role_t.NOBODY;
         answer_mac = 0;
     }
@@ -40,7 +40,7 @@ control Arp(inout headers_t hdr, inout metadata_t meta) {
         actions = { answer_hypervisor; answer_guest; @defaultonly arp_unknown; }
         const default_action = arp_unknown();
         size = PER_VIF_SIZE;
-        COUNTED_BY(arp_counter)
+        ENTRIES_COUNTED_BY(arp_counter)
     }
 
     apply {

@@ -4,13 +4,13 @@
 #define ATTACHMENT_P4
 
 control Attachment(inout headers_t hdr, inout metadata_t meta) {
-    @name(".attachment_counter") DIRECT_COUNTER(attachment_counter);
+    ENTRY_COUNTER(".attachment_counter", attachment_counter)
     // One policer per attachment. The controller gives rates to guests' attachments; without rates all is green.
     @name(".policer") POLICER(policer);
 
     @name(".attach_hypervisor")
     action attach_hypervisor(@name(IDENTIFIER) identifier_t identifier) {
-        COUNT(attachment_counter);
+        COUNT_ENTRY(attachment_counter)
         meta.identifier = identifier;
         meta.role = role_t.HYPERVISOR;
         POLICE(policer, meta);
@@ -18,7 +18,7 @@ control Attachment(inout headers_t hdr, inout metadata_t meta) {
 
     @name(".attach_guest")
     action attach_guest(@name(IDENTIFIER) identifier_t identifier) {
-        COUNT(attachment_counter);
+        COUNT_ENTRY(attachment_counter)
         meta.identifier = identifier;
         meta.role = role_t.GUEST;
         POLICE(policer, meta);
@@ -27,7 +27,7 @@ control Attachment(inout headers_t hdr, inout metadata_t meta) {
     // A PacketOut brings its identifier along and enters as if from the hypervisor's port.
     @name(".attach_controller")
     action attach_controller(port_t in_port) {
-        COUNT(attachment_counter);
+        COUNT_ENTRY(attachment_counter)
         meta.identifier = hdr.packet_out.IDENTIFIER_FIELD;
         meta.in_port = in_port;
         meta.role = role_t.HYPERVISOR;
@@ -36,7 +36,7 @@ control Attachment(inout headers_t hdr, inout metadata_t meta) {
 
     @name(".unattached")
     action unattached() {
-        COUNT(attachment_counter);
+        COUNT_ENTRY(attachment_counter)
         meta.verdict = verdict_t.UNATTACHED;
     }
 
@@ -50,7 +50,7 @@ control Attachment(inout headers_t hdr, inout metadata_t meta) {
         actions = { attach_hypervisor; attach_guest; attach_controller; @defaultonly unattached; }
         const default_action = unattached();
         size = PER_VIF_SIZE;
-        COUNTED_BY(attachment_counter)
+        ENTRIES_COUNTED_BY(attachment_counter)
         METERED_BY(policer)
     }
 

@@ -4,20 +4,20 @@
 #define CONNECTION_GUARD_P4
 
 control ConnectionGuard(in headers_t hdr, inout metadata_t meta) {
-    @name(".connection_guard_counter") DIRECT_COUNTER(connection_guard_counter);
+    ENTRY_COUNTER(".connection_guard_counter", connection_guard_counter)
 
     @name(".permit_protocol")
-    action permit_protocol() { COUNT(connection_guard_counter); }
+    action permit_protocol() { COUNT_ENTRY(connection_guard_counter) }
 
     @name(".new_connection")
     action new_connection() {
-        COUNT(connection_guard_counter);
+        COUNT_ENTRY(connection_guard_counter)
         meta.verdict = verdict_t.NEW_CONNECTION;
     }
 
     @name(".refuse_protocol")
     action refuse_protocol() {
-        COUNT(connection_guard_counter);
+        COUNT_ENTRY(connection_guard_counter)
         meta.verdict = verdict_t.PROTOCOL;
     }
 
@@ -36,7 +36,7 @@ control ConnectionGuard(in headers_t hdr, inout metadata_t meta) {
             (_, IP_PROTOCOL_UDP,  _) : permit_protocol();
             (_, IP_PROTOCOL_ICMP, _) : permit_protocol();
         }
-        COUNTED_BY(connection_guard_counter)
+        ENTRIES_COUNTED_BY(connection_guard_counter)
     }
 
     apply {

@@ -4,25 +4,25 @@
 #define FORWARD_P4
 
 control Forward(in headers_t hdr, inout metadata_t meta) {
-    @name(".forward_counter") DIRECT_COUNTER(forward_counter);
+    ENTRY_COUNTER(".forward_counter", forward_counter)
 
     @name(".to_port")
     action to_port(port_t port) {
-        COUNT(forward_counter);
+        COUNT_ENTRY(forward_counter)
         meta.out_port = port;
     }
 
     // For the controller, with the reason it gave itself.
     @name(".punt")
     action punt(punt_reason_t reason) {
-        COUNT(forward_counter);
+        COUNT_ENTRY(forward_counter)
         meta.punt_reason = reason;
         meta.verdict = verdict_t.PUNTED;
     }
 
     @name(".no_route")
     action no_route() {
-        COUNT(forward_counter);
+        COUNT_ENTRY(forward_counter)
         meta.verdict = verdict_t.NO_ROUTE;
     }
 
@@ -36,7 +36,7 @@ control Forward(in headers_t hdr, inout metadata_t meta) {
         actions = { to_port; punt; @defaultonly no_route; }
         const default_action = no_route();
         size = PER_VIF_SIZE;
-        COUNTED_BY(forward_counter)
+        ENTRIES_COUNTED_BY(forward_counter)
     }
 
     apply {

@@ -5,23 +5,23 @@
 #define MEMBER_P4
 
 control Member(inout metadata_t meta) {
-    @name(".member_counter") DIRECT_COUNTER(member_counter);
+    ENTRY_COUNTER(".member_counter", member_counter)
 
     @name(".member_hypervisor")
     action member_hypervisor() {
-        COUNT(member_counter);
+        COUNT_ENTRY(member_counter)
         meta.out_role = role_t.HYPERVISOR;
     }
 
     @name(".member_guest")
     action member_guest() {
-        COUNT(member_counter);
+        COUNT_ENTRY(member_counter)
         meta.out_role = role_t.GUEST;
     }
 
     @name(".not_member")
     action not_member() {
-        COUNT(member_counter);
+        COUNT_ENTRY(member_counter)
         meta.verdict = verdict_t.NOT_MEMBER;
     }
 
@@ -34,7 +34,7 @@ control Member(inout metadata_t meta) {
         actions = { member_hypervisor; member_guest; @defaultonly not_member; }
         const default_action = not_member();
         size = PER_VIF_SIZE;
-        COUNTED_BY(member_counter)
+        ENTRIES_COUNTED_BY(member_counter)
     }
 
     apply {

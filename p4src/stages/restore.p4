@@ -7,17 +7,17 @@ control Restore(inout headers_t hdr, inout metadata_t meta) {
     ipv4_addr_t cip;
     AdjustChecksums() adjust_checksums;
 
-    @name(".restore_counter") DIRECT_COUNTER(restore_counter);
+    ENTRY_COUNTER(".restore_counter", restore_counter)
 
     @name(".to_lip")
     action to_lip(ipv4_addr_t lip) {
-        COUNT(restore_counter);
+        COUNT_ENTRY(restore_counter)
         hdr.ipv4.src_addr = lip;
     }
 
     @name(".unrestored")
     action unrestored() {
-        COUNT(restore_counter);
+        COUNT_ENTRY(restore_counter)
         meta.verdict = verdict_t.UNRESTORED;
     }
 
@@ -31,7 +31,7 @@ control Restore(inout headers_t hdr, inout metadata_t meta) {
         actions = { to_lip; @defaultonly unrestored; }
         const default_action = unrestored();
         size = MAX_VIFS;
-        COUNTED_BY(restore_counter)
+        ENTRIES_COUNTED_BY(restore_counter)
     }
 
     apply {

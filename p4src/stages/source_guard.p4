@@ -4,14 +4,14 @@
 #define SOURCE_GUARD_P4
 
 control SourceGuard(in headers_t hdr, inout metadata_t meta) {
-    @name(".source_guard_counter") DIRECT_COUNTER(source_guard_counter);
+    ENTRY_COUNTER(".source_guard_counter", source_guard_counter)
 
     @name(".permit_source")
-    action permit_source() { COUNT(source_guard_counter); }
+    action permit_source() { COUNT_ENTRY(source_guard_counter) }
 
     @name(".spoofed")
     action spoofed() {
-        COUNT(source_guard_counter);
+        COUNT_ENTRY(source_guard_counter)
         meta.verdict = verdict_t.SPOOFED;
     }
 
@@ -26,7 +26,7 @@ control SourceGuard(in headers_t hdr, inout metadata_t meta) {
         actions = { permit_source; @defaultonly spoofed; }
         const default_action = spoofed();
         size = PER_VIF_SIZE;
-        COUNTED_BY(source_guard_counter)
+        ENTRIES_COUNTED_BY(source_guard_counter)
     }
 
     apply {

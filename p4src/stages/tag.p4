@@ -4,11 +4,11 @@
 #define TAG_P4
 
 control Tag(inout headers_t hdr, inout metadata_t meta) {
-    @name(".tag_counter") DIRECT_COUNTER(tag_counter);
+    ENTRY_COUNTER(".tag_counter", tag_counter)
 
     @name(".push_vlan")
     action push_vlan(vlan_id_t vlan_id) {
-        COUNT(tag_counter);
+        COUNT_ENTRY(tag_counter)
         hdr.vlan.setValid();
         hdr.vlan.pcp = 0;
         hdr.vlan.dei = 0;
@@ -18,11 +18,11 @@ control Tag(inout headers_t hdr, inout metadata_t meta) {
     }
 
     @name(".leave_untagged")
-    action leave_untagged() { COUNT(tag_counter); }
+    action leave_untagged() { COUNT_ENTRY(tag_counter) }
 
     @name(".untaggable")
     action untaggable() {
-        COUNT(tag_counter);
+        COUNT_ENTRY(tag_counter)
         meta.verdict = verdict_t.UNTAGGABLE;
     }
 
@@ -35,7 +35,7 @@ control Tag(inout headers_t hdr, inout metadata_t meta) {
         actions = { push_vlan; leave_untagged; @defaultonly untaggable; }
         const default_action = untaggable();
         size = PER_VIF_SIZE;
-        COUNTED_BY(tag_counter)
+        ENTRIES_COUNTED_BY(tag_counter)
     }
 
     apply {

@@ -7,17 +7,17 @@ control Translate(inout headers_t hdr, inout metadata_t meta) {
     ipv4_addr_t lip;
     AdjustChecksums() adjust_checksums;
 
-    @name(".translate_counter") DIRECT_COUNTER(translate_counter);
+    ENTRY_COUNTER(".translate_counter", translate_counter)
 
     @name(".to_cip")
     action to_cip(ipv4_addr_t cip) {
-        COUNT(translate_counter);
+        COUNT_ENTRY(translate_counter)
         hdr.ipv4.dst_addr = cip;
     }
 
     @name(".untranslated")
     action untranslated() {
-        COUNT(translate_counter);
+        COUNT_ENTRY(translate_counter)
         meta.verdict = verdict_t.UNTRANSLATED;
     }
 
@@ -31,7 +31,7 @@ control Translate(inout headers_t hdr, inout metadata_t meta) {
         actions = { to_cip; @defaultonly untranslated; }
         const default_action = untranslated();
         size = MAX_VIFS;
-        COUNTED_BY(translate_counter)
+        ENTRIES_COUNTED_BY(translate_counter)
     }
 
     apply {

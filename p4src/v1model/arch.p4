@@ -20,6 +20,11 @@ const color_t COLOR_RED = 2; // RFC 2698
 #define COUNTED_BY(counter) counters = counter;
 #define COUNT(counter)
 
+// A counter per entry, of tables whose entries a controller writes.
+#define ENTRY_COUNTER(called, counter) @name(called) DIRECT_COUNTER(counter);
+#define ENTRIES_COUNTED_BY(counter) COUNTED_BY(counter)
+#define COUNT_ENTRY(counter) COUNT(counter);
+
 // One meter per entry.
 #define POLICER(meter) direct_meter<color_t>(MeterType.bytes) meter
 #define METERED_BY(meter) meters = meter;

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -46,13 +46,19 @@ def name_of(number: int) -> str:
 
 
 def set_up(
-    level: str | int, as_json: bool | None, own: Sequence[str], *, file: Path | None = None, pad: int = 30
+    level: str | int,
+    as_json: bool | None,
+    own: Sequence[str],
+    *,
+    file: Path | None = None,
+    always: Callable[[], Mapping[str, str]] = dict,
+    pad: int = 30,
 ) -> None:
     """Sets the process's logging up, or up anew.
 
     `level`: one of LEVELS or a number, for loggers whose name begins with one of `own`. `as_json` None: unless the log
-    goes to a terminal. `pad`: the width of an event's name on a terminal. Raises ValueError for a level that is not
-    known, OSError for `file`.
+    goes to a terminal. `always`: fields of each line that has not got them itself. `pad`: the width of an event's name
+    on a terminal. Raises ValueError for a level that is not known, OSError for `file`.
     """
     # gRPC's core writes lines of its own to stderr, of every connection that fails: who dials says that better
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -69,6 +75,7 @@ def set_up(
     )
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _adding(always),
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -92,3 +99,12 @@ def set_up(
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
     for name in own:
         logging.getLogger(name).setLevel(number)
+
+
+def _adding(always: Callable[[], Mapping[str, str]]) -> structlog.typing.Processor:
+    def add(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        for name, value in always().items():
+            event.setdefault(name, value)
+        return event
+
+    return add

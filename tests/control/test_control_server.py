@@ -101,6 +101,7 @@ async def test_attach_list_detach(path: Path) -> None:
         "lip": "169.254.1.11",
         "cip": "169.254.1.2",
         "state": "PENDING",
+        "link": {"state": "STATE_UNSPECIFIED", "interface": ""},
     }
     assert json.loads(done.stdout) == vm2
     listed = json.loads((await run(path, "list", "--json")).stdout)
@@ -151,14 +152,14 @@ async def test_attach_says_when_the_vswitch_does_not_hold_it_yet(path: Path) -> 
     assert "VIF 'vm1' is attached, but the vSwitch does not hold it yet" in done.stderr
 
 
-async def test_status_tells_what_is_known(path: Path) -> None:
+async def test_vswitch_tells_what_is_known(path: Path) -> None:
     await attach(path, "vm1", "--mac", MAC1, "--port", "2")
-    done = await run(path, "status", "--json")
+    done = await run(path, "vswitch", "--json")
     assert done.exit_code == 1, "not in sync"
     status = json.loads(done.stdout)
     assert (status["profile"], status["switch_connected"], status["in_sync"]) == ("host", False, False)
     assert (status["leases_used"], status["leases_total"]) == (1, 0xFEFE - 0x010A)
-    assert f"1 of {0xFEFE - 0x010A}" in (await run(path, "status")).stdout
+    assert f"1 of {0xFEFE - 0x010A}" in (await run(path, "vswitch")).stdout
 
 
 async def test_watch_ends_when_the_controller_stops(tmp_path: Path) -> None:
@@ -199,7 +200,7 @@ async def test_the_guest_profile_lists_its_own_vif_and_attaches_none(tmp_path: P
         (vif,) = json.loads((await run(path, "list", "--json")).stdout)
         assert (vif["vif_id"], vif["mac"], vif["port"], vif["vni"], vif["lip"]) == ("mine", MAC1, 1, 0, "")
         assert vif["cip"] == "169.254.1.2"
-        assert json.loads((await run(path, "status", "--json")).stdout)["profile"] == "guest"
+        assert json.loads((await run(path, "vswitch", "--json")).stdout)["profile"] == "guest"
         refusals = [
             await attach(path, "vm2", "--mac", MAC2, "--port", "2"),
             await run(path, "detach", "mine"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 from hvchannel_daemons.commands import register
-from hvchannel_daemons.feed import Ack, Feed, Outcome, Report, Session, SessionState, open_feed
+from hvchannel_daemons.feed import Ack, Feed, Outcome, Report, open_feed
 from hvchannel_daemons.hostd.main import app as hostd
 from typer.testing import CliRunner, Result
 
@@ -151,6 +151,11 @@ def test_import_as_groups(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "in/vm1/b").write_bytes(b"2")
     again = cli("import", "--atomic", str(tmp_path / "in"))
     assert (again.stdout, again.stderr) == ("vm1 b 2\n", "1 changed, 2 as they were\n")
+    (tmp_path / "in/vm1/a").write_bytes(b"3")
+    for n in range(65):
+        (tmp_path / f"in/vm2/{n}").write_bytes(b"")
+    many = cli("import", "--atomic", str(tmp_path / "in"))
+    assert (many.exit_code, "VIF vm2: a group of 65 documents" in many.stderr) == (2, True)
 
     async def look(feed: Feed) -> None:
         sizes = {d.document.key: d.document.group_size for d in await feed.deliveries("vm1")}
@@ -208,33 +213,9 @@ def test_wait(cli: Cli) -> None:
     )
 
 
-async def nobody(host: str) -> None:
-    raise AssertionError(f"{host} holds the VIF")
-
-
-def test_vms_and_reports(cli: Cli) -> None:
-    cli("put", "vm1", "a", "--text", "x")
-    cli("put", "vm1", "b", "--text", "x")
+def test_reports(cli: Cli) -> None:
     report = Report(bytes(16), 1, "answer", "text/plain", b"well", 1, "a", 1)
-
-    async def hostd(feed: Feed) -> None:
-        await feed.record_acks("vm1", [Ack("a", 1, Outcome.STORED, 1)])
-        await feed.add_reports("vm1", [report])
-        before = json.loads(await asyncio.to_thread(lambda: cli("vms", "--json").stdout))["vms"][0]
-        assert (before["host"], before["served"], before["state"]) == ("", False, "DETACHED")
-        await feed.serve("hv1")
-        await feed.claim("vm1", nobody)
-        await feed.set_session(
-            Session("vm1", SessionState.READY, "", 1, "169.254.1.10:2345", 1, "guest", "hv1")
-        )
-        (vm,) = json.loads(await asyncio.to_thread(lambda: cli("vms", "--json").stdout))["vms"]
-        assert (vm["vif"], vm["state"], vm["documents"], vm["acknowledged"]) == ("vm1", "READY", 2, 1)
-        assert (vm["host"], vm["served"], vm["contenders"]) == ("hv1", True, [])
-        assert vm["last_report"]["type"] == "answer"
-
-    cli.fill(hostd)
-    after = cli("vms")
-    assert "UNKNOWN" in after.stdout and after.stderr == "hostd of hv1 is not running\n"
+    cli.fill(lambda feed: feed.add_reports("vm1", [report]))
     (line,) = cli("reports", "vm1", "--json").stdout.splitlines()
     stored = json.loads(line)
     assert (stored["text"], stored["about_key"], stored["about_revision"]) == ("well", "a", 1)
@@ -250,7 +231,6 @@ def test_vms_and_reports(cli: Cli) -> None:
         (["put", "vm1", "a"], 2, "either as FILE (- for stdin) or by --text"),
         (["put", "vm1", "a", "/nonexistent/file"], 1, "/nonexistent/file: No such file or directory"),
         (["wait", "vm1", "never"], 1, "there is no "),
-        (["vms"], 1, "there is no "),
         (["history", "vm1", "never"], 1, "there is no "),
         (["import", "/nonexistent"], 1, "/nonexistent: No such file or directory"),
     ],
@@ -263,7 +243,7 @@ def test_errors_are_one_line(cli: Cli, arguments: list[str], code: int, message:
 
 def test_a_feed_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HVCHANNEL_FEED", raising=False)
-    failed = CliRunner().invoke(app, ["vms"])
+    failed = CliRunner().invoke(app, ["status"])
     assert failed.exit_code == 2
     assert "HVCHANNEL_FEED" in failed.stderr
 
@@ -282,7 +262,7 @@ def test_a_feed_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_feed_that_is_none_is_explained(arguments: list[str], message: str) -> None:
-    failed = CliRunner().invoke(app, ["vms", *arguments])
+    failed = CliRunner().invoke(app, ["status", *arguments])
     assert failed.exit_code == 2
     assert message in failed.stderr and "hunter2" not in failed.stderr
     assert failed.stderr.count("\n") == 1
@@ -296,17 +276,8 @@ def test_a_host_that_is_none_is_explained() -> None:
 
 def test_every_help_teaches_by_example() -> None:
     for verb in (
-        "put",
-        "put-group",
-        "quota",
-        "get",
-        "delete",
-        "wait",
-        "history",
-        "watch",
-        "import",
-        "vms",
-        "reports",
+        *("put", "put-group", "quota", "get", "delete", "wait", "history", "watch", "import", "status"),
+        *("diagnose", "reports"),
     ):
         shown = CliRunner().invoke(app, [verb, "--help"])
         assert shown.exit_code == 0

@@ -76,3 +76,17 @@ async def test_commits_of_others_are_noticed(database: Database) -> None:
     assert await count(database) == 1
     other.close()
     await watch.close()
+
+
+@pytest.mark.parametrize(("durable", "synchronous"), [(True, 2), (False, 1), (True, 2)])
+async def test_only_what_must_be_durable_waits_for_the_disk(
+    database: Database, durable: bool, synchronous: int
+) -> None:
+    def level(c: sqlite3.Connection) -> int:
+        return int(c.execute("PRAGMA synchronous").fetchone()[0])
+
+    await database.write(level, durable=not durable)
+    assert await database.write(level, durable=durable) == synchronous
+    both = await asyncio.gather(database.write(level, durable=False), database.write(level, durable=True))
+    assert set(both) <= {1, 2}
+    assert both[1] == 2

@@ -30,6 +30,8 @@ from hvchannel_daemons.feed import (
     Usage,
     open_feed,
 )
+from hvchannel_daemons.feed.sqlite_tables import LATER_OF_SESSIONS
+from hvchannel_daemons.reasons import Reason
 
 Opener = Callable[[], Awaitable[Feed]]
 
@@ -299,7 +301,8 @@ async def test_sessions_and_vifs(feed: Feed) -> None:
     await feed.put("vm1", "a", b"", "")
     await feed.add_reports("vm2", [report(1)])
     session = Session(
-        "vm3", SessionState.BACKOFF, "connection refused", 5, "169.254.1.10:2345", 1, "agent", "hv1"
+        *("vm3", SessionState.BACKOFF, "connection refused", 5, "169.254.1.10:2345", 1, "agent", "hv1"),
+        *(Reason.REFUSED, Reason.LOST, "lost", 6, 7, 8, 9),
     )
     await feed.set_session(session)
     assert await feed.sessions() == {"vm3": session}
@@ -466,11 +469,12 @@ async def test_an_sqlite_file_of_an_earlier_release_is_brought_up_to_date(tmp_pa
     before = await SqliteFeed.open(tmp_path / "feed.db")
     for table in ("history", "owners"):
         await before._write(lambda c, table=table: c.execute(f"DROP TABLE {table}"))
-    await before._write(lambda c: c.execute("ALTER TABLE sessions DROP COLUMN host"))
+    for column in LATER_OF_SESSIONS:
+        await before._write(lambda c, column=column: c.execute(f"ALTER TABLE sessions DROP COLUMN {column}"))
     await before._write(lambda c: c.execute("INSERT INTO sessions VALUES ('vm1', 'READY', '', 1, '', 1, '')"))
     await before.close()
     after = await SqliteFeed.open(tmp_path / "feed.db")
-    assert (await after.sessions())["vm1"].host == ""
+    assert (await after.sessions())["vm1"] == Session("vm1", SessionState.READY, "", 1, "", 1, "")
     assert await after.history("vm1", "a") == []
     await after.close()
 

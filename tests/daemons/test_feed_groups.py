@@ -26,7 +26,7 @@ async def put_half(feed: NatsFeed, monkeypatch: pytest.MonkeyPatch, *members: Me
         raise FeedError("killed")
 
     with monkeypatch.context() as patched:
-        patched.setattr(feed, "_mark", die)
+        patched.setattr(feed._putting, "mark", die)
         with pytest.raises(FeedError, match="killed"):
             await feed.put_group("vm1", members)
 
@@ -73,7 +73,7 @@ async def test_hostd_sees_a_group_when_its_last_message_comes(feeds, monkeypatch
     await serving.serve("hv1")
     claim = await serving.claim("vm1", no_contention)
     await feed.put("vm1", "a", b"1", "")
-    original, looks = feed._mark, []
+    original, looks = feed._putting.mark, []
 
     async def mark(*arguments: object) -> None:
         async with asyncio.timeout(30):
@@ -82,7 +82,7 @@ async def test_hostd_sees_a_group_when_its_last_message_comes(feeds, monkeypatch
         claim.changed.clear()
         await original(*arguments)
 
-    monkeypatch.setattr(feed, "_mark", mark)
+    monkeypatch.setattr(feed._putting, "mark", mark)
     await feed.put_group("vm1", [Member("a", b"2"), Member("b", b"2")])
     async with asyncio.timeout(30):
         await claim.changed.wait()
@@ -95,13 +95,13 @@ async def test_hostd_sees_a_group_when_its_last_message_comes(feeds, monkeypatch
 async def test_a_group_that_a_later_put_overtook(feeds, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its mark comes after the put of one of its keys."""
     feed, other = feeds
-    original = feed._mark
+    original = feed._putting.mark
 
     async def mark(*arguments: object) -> None:
         await other.put("vm1", "a", b"later", "")
         await original(*arguments)
 
-    monkeypatch.setattr(feed, "_mark", mark)
+    monkeypatch.setattr(feed._putting, "mark", mark)
     assert await feed.put_group("vm1", [Member("a", b"1"), Member("b", b"1")]) == {"a": 1, "b": 1}
     assert await seen(other) == {"a": (2, b"later"), "b": (1, b"1")}
     await other.serve("hv1")

@@ -7,13 +7,16 @@ import json
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import typer
+from hvchannel_daemons import limits
 from hvchannel_daemons.commands import register
 from hvchannel_daemons.feed import Ack, Feed, Outcome, Owner, Report, Session, SessionState, open_feed
-from hvchannel_daemons.feed.jetstream import claims, mirror
+from hvchannel_daemons.feed.jetstream import claims, mirror, orphans
+from hvchannel_daemons.feed.jetstream.layout import subjects
 from hvchannel_daemons.guestd.client import GuestClient
 from typer.testing import CliRunner
 
@@ -92,8 +95,8 @@ async def test_of_two_that_claim_a_vif_one_wins_and_the_other_says_which(
             )
         app = typer.Typer()
         register(app)
-        shown = await asyncio.to_thread(CliRunner().invoke, app, ["vms", "--json", "--feed", feed_at])
-        for row in json.loads(shown.stdout)["vms"]:
+        shown = await asyncio.to_thread(CliRunner().invoke, app, ["status", "--json", "--feed", feed_at])
+        for row in json.loads(shown.stdout)["vifs"]:
             assert (row["host"], row["served"]) == (owners[row["vif"]].host, True)
             assert row["contenders"] == [contenders[row["vif"]][0].host]
             assert row["state"] != "CONTENDED"
@@ -346,4 +349,29 @@ async def test_word_of_a_change_that_is_lost_is_made_up_for(
     async with asyncio.timeout(20):
         await claim.changed.wait()
     assert [d.key for d in await serving.documents("vm1", after=0, limit=10)] == ["a"]
+    await serving.close()
+
+
+async def test_pieces_that_nothing_refers_to_are_removed_after_an_hour(
+    feed, nats_feed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = bytes(limits.PIECE_BYTES + 1)
+    serving = await open_feed(nats_feed)
+    await serving.serve("hv1")
+    claim = await serving.claim("vm1", nobody)
+    for vif in ("vm1", "vm2"):
+        await feed._contents.write(large, feed._layout.new_content(vif))  # and its put ends here
+    await feed.put("vm1", "kept", large, "")
+    await serving.add_reports("vm1", [Report(bytes(16), 1, "t", "", large, 1)])
+    async with asyncio.timeout(20):
+        await claim.changed.wait()
+    assert await serving._orphans.collect("vm1") == 0
+    monkeypatch.setattr(orphans, "AGE", timedelta(0))
+    assert await serving._orphans.collect("vm1") == 1
+    assert await serving._orphans.collect("vm1") == 0
+    (document,) = await serving.documents("vm1", after=0, limit=10)
+    assert await feed.content(document) == large
+    assert [s.report.data for s in await feed.reports("vm1")] == [large]
+    left, _ = await subjects(feed._link, feed._layout.pieces, feed._layout.pieces_of_vif("vm2"))
+    assert len(left) == 2, "of others' VIFs nothing is known"
     await serving.close()

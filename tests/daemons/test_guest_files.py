@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from hvchannel_daemons import limits
-from hvchannel_daemons.guestd import file_names
+from hvchannel_daemons.guestd import file_names, file_tree
 from hvchannel_daemons.guestd.file_access import Access, FilesError, file_mode, group_id
 from hvchannel_daemons.guestd.file_tree import Change, FileTree
 from hvchannel_daemons.guestd.files import Files
@@ -85,7 +85,7 @@ OPERATIONS = ("rename", "link", "symlink", "unlink", "mkdir", "rmdir", "utime", 
 @contextlib.contextmanager
 def watched(before_each: Callable[[int], None]) -> Iterator[None]:
     """Calls `before_each(n)` before the n-th operation on the file system."""
-    originals = {name: getattr(os, name) for name in (*OPERATIONS, "fsync")}
+    originals = {name: getattr(os, name) for name in OPERATIONS}
     count, inside = 0, False
 
     def wrap(name: str):
@@ -98,7 +98,7 @@ def watched(before_each: Callable[[int], None]) -> Iterator[None]:
                 finally:
                     inside = False
                 count += 1
-            return None if name == "fsync" else originals[name](*arguments, **named)
+            return originals[name](*arguments, **named)
 
         return call
 
@@ -307,6 +307,29 @@ async def test_files_follow_the_store_over_restarts(tmp_path: Path) -> None:
     await guest.stop()
 
 
+async def test_a_file_whose_data_was_lost_with_the_power_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = Guest(tmp_path)
+    await guest.start()
+    for key in ("torn", "whole"):
+        await guest.put(key, 1, b"content")
+    await guest.files.publish()
+    await guest.stop()
+    torn, whole = (tmp_path / "files" / key for key in ("torn", "whole"))
+    about = torn.stat()
+    torn.write_bytes(bytes(about.st_size))
+    os.utime(torn, ns=(about.st_atime_ns, about.st_mtime_ns))
+    before = whole.stat().st_ino
+    boot_id = tmp_path / "boot_id"
+    boot_id.write_text("another boot\n")
+    monkeypatch.setattr(file_tree, "_BOOT_ID", boot_id)
+    await guest.start()
+    assert (guest.read("torn"), guest.read("whole")) == (b"content", b"content")
+    assert whole.stat().st_ino == before
+    await guest.stop()
+
+
 async def test_files_say_what_they_are_and_who_may_read_them(tmp_path: Path) -> None:
     guest = Guest(tmp_path)
     await guest.start()
@@ -328,16 +351,16 @@ async def test_a_file_that_cannot_be_written_is_tried_again(
 ) -> None:
     guest = Guest(tmp_path)
     await guest.start()
-    full, real = True, os.fsync
+    full, real = True, os.fchmod
 
-    def fsync(descriptor: int) -> None:
+    def fchmod(descriptor: int, mode: int) -> None:
         if full:
             raise OSError(28, "No space left on device")
-        real(descriptor)
+        real(descriptor, mode)
 
     await guest.put("a", 1, b"1")
     with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", fsync)
+        patched.setattr(os, "fchmod", fchmod)
         await guest.files.publish()
         assert guest.files.errors == {"a": "No space left on device"}
         assert guest.read("a") is None

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from hvchannel_daemons import limits
 from hvchannel_daemons.guestd import store as store_module
+from hvchannel_daemons.guestd.report_queue import ReportQueueFull
 from hvchannel_daemons.guestd.store import (
     Applied,
     Binding,
     GuestStore,
     NotBound,
-    ReportQueueFull,
     StoreInUse,
 )
 from hvchannel_daemons.guestd.store_tables import Arrived

@@ -12,11 +12,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.guestd import daemon, listening
 from hvchannel_daemons.guestd.client import GuestClient, GuestClientError
 from hvchannel_daemons.guestd.files import Files
+from hvchannel_daemons.guestd.hooks import HookOptions
+from hvchannel_daemons.guestd.main import app
 from hvchannel_daemons.guestd.store import Binding, GuestStore
 from hvchannel_daemons.guestd.store_tables import Arrived
+from typer.testing import CliRunner
 
 GUESTD = [sys.executable, "-c", "from hvchannel_daemons.guestd.main import main; main()"]
 
@@ -270,3 +274,46 @@ async def test_the_local_side_is_up_before_the_address_exists(rig, processes, sh
     assert await asyncio.to_thread(processes.started[0].terminate) == 0
     log = await asyncio.to_thread(processes.started[0].log.read_text)
     assert "waiting_for_address" in log
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--files", "/x", "--no-files"], 2, "--files and --no-files exclude each other"),
+        (["--files-mode", "0666"], 2, "files mode '0666' is not valid (valid: 0600, 0640 or 0644)"),
+        (["--files-group", "nobodys"], 2, "files group 'nobodys' is not known on this machine"),
+        (["--files", "{dir}/home"], 1, "/home: holds files that are not ours, which would be removed"),
+        (["--hooks", "/nonexistent"], 1, "hooks /nonexistent: No such file or directory"),
+    ],
+)
+def test_what_guestd_cannot_run_with_is_one_line(
+    short_dir: Path, options: list[str], code: int, message: str
+) -> None:
+    (short_dir / "home").mkdir()
+    (short_dir / "home/letter").write_bytes(b"dear")
+    places = f"--listen 127.0.0.1:0 --state {short_dir}/state --socket {short_dir}/s".split()
+    wrong = [option.format(dir=short_dir) for option in options]
+    failed = CliRunner().invoke(app, ["run", *places, *wrong])
+    assert failed.exit_code == code
+    (line,) = [line for line in failed.stderr.splitlines() if line.startswith("guestd: ")]
+    assert message in line
+
+
+async def test_status_and_list_tell_of_files_and_hooks(rig, short_dir: Path) -> None:
+    (short_dir / "hooks").mkdir(mode=0o755)
+    guest = Guest(short_dir)
+    options = {"files": short_dir / "files", "hooks": HookOptions(short_dir / "hooks")}
+    async with (
+        rig.guestd(short_dir, "127.0.0.1:0", **options) as port,
+        rig.raw_host(f"127.0.0.1:{port}") as host,
+    ):
+        await host.hello(max_version=2)
+        await host.send(begin=pb.DocumentBegin(key="net/a", revision=3, sha256=hashlib.sha256(b"").digest()))
+        await host.ack()
+        text = (await guest.cli("status")).stdout.decode()
+        assert "VIF vm1: connected, protocol version 2, receiving" in text
+        assert f"files in {short_dir}/files\nhooks in {short_dir}/hooks: 0 run, 0 changes pending" in text
+        known = json.loads((await guest.cli("status", "--json")).stdout)
+        assert (known["files"], known["files_behind"]) == (f"{short_dir}/files", 0)
+        (listed,) = (await guest.cli("list", "--json")).stdout.splitlines()
+        assert json.loads(listed)["file"] == f"{short_dir}/files/net/a"

@@ -12,6 +12,7 @@ from hvchannel_daemons.channel.versions import Versions
 from hvchannel_daemons.feed import Feed, Outcome, SessionState
 from hvchannel_daemons.guestd.client import GuestClient
 from hvchannel_daemons.guestd.store import GuestStore
+from hvchannel_daemons.reasons import Reason
 
 MIB = 1024 * 1024
 
@@ -207,6 +208,7 @@ async def test_an_absent_guest_is_named_and_found_when_it_comes(
         await rig.eventually(lambda: is_in(feed, "vm1", SessionState.BACKOFF), "BACKOFF")
         session = (await feed.sessions())["vm1"]
         assert session.reason == f"connection refused: nothing listens on 127.0.0.11:{port}"
+        assert session.code is Reason.REFUSED
         await feed.put("vm1", "a", b"", "")
         async with rig.guestd(short_dir / "vm1", f"127.0.0.11:{port}"), asyncio.timeout(20):
             await feed.settled("vm1", "a", 1)
@@ -220,8 +222,9 @@ async def test_no_version_in_common_is_shown(rig, control, feed, port, short_dir
     ):
         control.attach("vm1", "127.0.0.11")
         await rig.eventually(lambda: is_in(feed, "vm1", SessionState.BACKOFF), "BACKOFF")
-        reason = (await feed.sessions())["vm1"].reason
-    assert reason == (
+        session = (await feed.sessions())["vm1"]
+    assert session.code is Reason.VERSION_MISMATCH
+    assert session.reason == (
         "guest: VERSION_MISMATCH: no protocol version in common: hypervisor speaks 1 to 2, guest speaks 3 to 4"
     )
 

@@ -67,6 +67,7 @@ async def is_in(feed: Feed, vif: str, state: SessionState) -> bool:
     return session is not None and session.state is state
 
 
+@pytest.mark.parametrize("feed_at", ["sqlite"], indirect=True)  # the feed has no part in it
 async def test_bad_guests_delay_nobody(rig, control, feed, processes, short_dir: Path) -> None:
     """One never reads, one never answers, one is stopped; each has 8 MiB and more coming."""
     mute, deaf = BadGuest(reads=True), BadGuest(reads=False)

@@ -105,8 +105,8 @@ def test_other_commands_find_the_running_lab_and_down_ends_it(tmp_path: Path, na
             until(lambda: (state / "up").exists() or process.poll() is not None, "the lab is up")
             (vif,) = json.loads(hvchannel("list", "--json", lab=name).stdout)
             assert vif["vif_id"] == "vm1"
-            assert hvchannel("--lab", name, "status").returncode == 0
-            assert hvchannel("vms", lab=name).returncode == 0
+            assert hvchannel("--lab", name, "vswitch").returncode == 0
+            assert hvchannel("status", lab=name).returncode == 0
 
             again = hvchannel("up", "--name", name, "--state", str(tmp_path / "other"))
             assert again.returncode == 1
@@ -215,7 +215,7 @@ def test_wrong_use_is_told_from_failure(tmp_path: Path, name: str) -> None:
 
 
 def test_a_verb_without_a_lab_says_how_to_start_one(name: str) -> None:
-    for verb in ("list", "vms"):
+    for verb in ("list", "status"):
         done = hvchannel(verb, lab=name)
         assert done.returncode == 2
         assert f"`hvchannel up --name {name}` starts it" in done.stderr

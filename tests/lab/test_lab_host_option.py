@@ -11,6 +11,7 @@ from hvchannel_lab.targets import FeedEngine
 from hvchannel_lab.topology import plan
 from typer.testing import CliRunner
 
+PERHAPS = Annotated[Path | None, typer.Option("--socket", envvar=CONTROL)]
 SOCKET = Annotated[Path, typer.Option("--socket", envvar=CONTROL)]
 
 
@@ -22,7 +23,7 @@ def lab_of(state: Path, hosts: int) -> HostOption:
 
 
 def invoke(option: HostOption, *words: str, **environment: str | None) -> tuple[int, str]:
-    """`show WORDS`, a verb that prints the socket it was given, beside one that takes none."""
+    """`show WORDS`, a verb that prints the socket it was given, beside one that takes none and one that may."""
     app = typer.Typer()
 
     @app.command()
@@ -31,6 +32,10 @@ def invoke(option: HostOption, *words: str, **environment: str | None) -> tuple[
 
     @app.command()
     def other(socket: Path) -> None:
+        typer.echo(socket)
+
+    @app.command()
+    def perhaps(socket: PERHAPS = None) -> None:
         typer.echo(socket)
 
     option.add_to(app)
@@ -73,3 +78,9 @@ def test_without_a_lab_it_says_what_would_do() -> None:
 def test_verbs_without_a_controller_stay_as_they_are(tmp_path: Path) -> None:
     assert invoke(lab_of(tmp_path, 2), "other", "/z") == (0, "/z")
     assert invoke(lab_of(tmp_path, 2), "other", "/z", "--host", "hv1")[0] == 2
+
+
+def test_nor_is_a_socket_asked_for_where_a_verb_does_without(tmp_path: Path) -> None:
+    for option in (HostOption(), lab_of(tmp_path, 2)):
+        assert invoke(option, "perhaps") == (0, "")
+        assert invoke(option, "perhaps", "--socket", "/x") == (0, "/x")

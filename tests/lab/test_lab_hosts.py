@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from hvchannel_lab import journey, namespaces, pinned, registry, tour
+from hvchannel_lab import journey, namespaces, packet_trace, pinned, registry, tour
 from hvchannel_lab.background import background_lab
 from hvchannel_lab.capture import Capture
 from hvchannel_lab.handle import Handle, LabTimeoutError
@@ -76,10 +76,12 @@ def hvchannel(lab: Handle, *words: str) -> subprocess.CompletedProcess[str]:
 def test_the_tour_shows_all_of_its_parts(lab: Handle) -> None:
     seen = {part.name: part.show() for part in tour.Tour(lab).parts}
     assert list(seen) == ["before", "delivered", "journeys", "moved", "journey_after", "after"]
-    assert [(row.vif, row.host) for row in seen["before"]] == [("vm1", "hv1"), ("vm2", "hv2")]
-    assert [row.lip for row in seen["before"]] == ["169.254.1.10"] * 2, "a LIP is its hypervisor's own"
-    assert [(row.vif, row.host) for row in seen["after"]] == [("vm1", "hv2"), ("vm2", "hv2")]
-    assert [row.mac for row in seen["before"]] == [row.mac for row in seen["after"]]
+    before, after = seen["before"], seen["after"]
+    assert [(row.vif, row.host) for row in before.rows] == [("vm1", "hv1"), ("vm2", "hv2")]
+    assert [row.attached.lip for row in before.rows] == ["169.254.1.10"] * 2, "a LIP is its hypervisor's own"
+    assert [(row.vif, row.host) for row in after.rows] == [("vm1", "hv2"), ("vm2", "hv2")]
+    assert [row.attached.mac for row in before.rows] == [row.attached.mac for row in after.rows]
+    assert before.well and after.well
     assert [one.vm for one in seen["delivered"]] == ["vm1", "vm2"]
     shown = [*seen["journeys"], *seen["journey_after"]]
     for one, vm, host in zip(shown, ("vm1", "vm2", "vm1"), ("hv1", "hv2", "hv2"), strict=True):
@@ -122,6 +124,8 @@ def test_documents_of_before_during_and_after_a_move_arrive_once_each(lab: Handl
     assert set(lab.vifs("hv1")) == set()
     assert {vif.vif_id: vif.mac for vif in lab.vifs("hv2").values()} == {vm.vif: vm.mac for vm in lab.vms}
     assert len({vif.lip for vif in lab.vifs("hv2").values()}) == 2
+    followed = packet_trace.follow(lab, "vm1")
+    assert [passage.switch for passage in followed.there] == ["host vSwitch", "guest vSwitch of vm1"]
 
 
 def test_a_move_that_was_cut_off_is_finished_by_the_command(lab: Handle) -> None:

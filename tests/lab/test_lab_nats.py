@@ -41,8 +41,8 @@ def test_the_journey_and_the_verbs_over_nats(tmp_path: Path) -> None:
         assert shown.returncode == 0, shown.stderr
         assert hvchannel(name, "put", "vm1", "greeting", "--text", "one").stdout == "1\n"
         assert hvchannel(name, "wait", "vm1", "greeting").stdout == "1\n"
-        (vm,) = json.loads(hvchannel(name, "vms", "--json").stdout)["vms"]
-        assert (vm["vif"], vm["state"]) == ("vm1", "READY")
+        (vm,) = json.loads(hvchannel(name, "status", "--json").stdout)["vifs"]
+        assert (vm["vif"], vm["state"], vm["link"], vm["switch"]) == ("vm1", "READY", "up", "in sync")
         # the lab's server is killed: its successor has the documents, and hostd finds it
         lab.wait_restarted("host/nats", lab.kill("host/nats", signal.SIGKILL))
         assert hvchannel(name, "put", "vm1", "greeting", "--text", "two").stdout == "2\n"

@@ -100,6 +100,10 @@ def varbit_without_length(program: Json) -> None:
     next(t for t in program["header_types"] if t["name"] == "request_t")["fields"][3][1] = "*"
 
 
+def metadata_from_the_frame(program: Json) -> None:
+    next(header for header in program["headers"] if header["name"] == "request")["metadata"] = True
+
+
 def new_version(program: Json) -> None:
     program["__meta__"]["version"] = [3, 0]
 
@@ -130,6 +134,7 @@ def foreign_hash(program: Json) -> None:
         (profile_missing, MalformedProgram, ["no action profile 'elsewhere'", "none are defined"]),
         (unheard_of_table, UnsupportedProgram, ["table type 'cuckoo'", "simple, indirect, indirect_ws"]),
         (varbit_without_length, MalformedProgram, ["header type 'request_t'", "'max_length' is missing"]),
+        (metadata_from_the_frame, MalformedProgram, ["'extract'", "'request' is metadata"]),
         (new_version, UnsupportedProgram, ["3.0", "2.x"]),
         (unknown_field_list, MalformedProgram, ["'resubmit'", "no field list has the id 7", "none"]),
         (foreign_hash, UnsupportedProgram, ["'md5'", "crc16"]),

@@ -345,7 +345,7 @@ def test_generic_ports_multicast_nothing_and_it_is_said(live: Live) -> None:
     ip("link set lo up")
     with capture_logs() as logs:
         live.running({5: "lo"})
-    (told,) = (entry for entry in logs if "are not multicast" in entry["event"])
+    (told,) = (entry for entry in logs if entry["event"] == "ports_without_multicast")
     assert set(told["ports"]) == {*PORTS, 5}
     live.send()
     assert live.send(mac=0x0200000000F1) == receive(live.sockets[1])

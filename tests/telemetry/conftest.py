@@ -15,16 +15,35 @@ from hvchannel_telemetry.scrape import ScrapeError, scrape
 BIN = Path(sys.executable).parent
 DEADLINE_S = 60.0
 
+PROGRAM = Path(__file__).parents[2] / "p4src/compiled/host_vswitch.json"
+
+PROCESSES = {
+    "softswitch": (
+        *("softswitch", "--engine", "interpreter", str(PROGRAM)),
+        *("--", "--grpc-server-addr", "unix:DIR/p4rt.sock", "--cpu-port", "510"),
+    ),
+    "hvchannel-control": ("hvchannel-control", "host", "--config", "DIR/control.toml", "--metrics-per-vif"),
+    "hostd": (
+        *("hostd", "--control", "DIR/no-control.sock", "--feed", "DIR/feed.db"),
+        *("--socket", "DIR/hostd.sock", "--metrics-per-vif"),
+    ),
+    "guestd": ("guestd", "run", "--listen", "127.0.0.1:0", "--state", "DIR", "--socket", "DIR/guestd.sock"),
+}
+"""Command lines by what they are."""
+
 Start = Callable[..., Path]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Starts a program of a folder of its own with these arguments and --metrics; returns its metrics' socket, once
-    they are served. Every word `DIR` in an argument stands for the folder."""
+    they are served; once per command line. `DIR` in an argument stands for the folder."""
+    started: dict[tuple[str, ...], Path] = {}
     with ExitStack() as stack:
 
         def start_one(program: str, *arguments: str) -> Path:
+            if (program, *arguments) in started:
+                return started[program, *arguments]
             folder = tmp_path_factory.mktemp(program)
             (folder / "control.toml").touch()
             words = [word.replace("DIR", str(folder)) for word in arguments]
@@ -38,6 +57,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
             while True:
                 try:
                     scrape(metrics)
+                    started[program, *arguments] = metrics
                     return metrics
                 except ScrapeError:
                     assert process.poll() is None, (folder / "log").read_text()

@@ -42,6 +42,16 @@ def test_a_line_is_one_json_object_with_its_fields(capsys: pytest.CaptureFixture
     assert said == {"event": "document_sent", "level": "info", "vif": "vm1", "key": "net", "revision": 3}
 
 
+def test_fields_of_every_line(capsys: pytest.CaptureFixture[str]) -> None:
+    known = {"vif": "vm1"}
+    logs.set_up("info", True, ("ours",), always=lambda: known)
+    structlog.get_logger("ours").info("one")
+    known["vif"] = "vm2"
+    structlog.get_logger("ours").info("two", vif="vm3")
+    logging.getLogger("library").warning("three")
+    assert [json.loads(line)["vif"] for line in capsys.readouterr().err.splitlines()] == ["vm1", "vm3", "vm2"]
+
+
 def test_of_libraries_only_warnings_are_shown_at_any_level(capsys: pytest.CaptureFixture[str]) -> None:
     logs.set_up("debug", True, ("ours",))
     logging.getLogger("library").debug("password=%s", "hunter2")

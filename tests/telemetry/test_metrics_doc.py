@@ -8,20 +8,9 @@ import pytest
 from hvchannel_telemetry.scrape import scrape
 from prometheus_client.parser import text_string_to_metric_families
 
-from .conftest import Start
+from .conftest import PROCESSES, Start
 
 DOC = Path(__file__).parents[2] / "docs/metrics.md"
-PROGRAM = Path(__file__).parents[2] / "p4src/compiled/host_vswitch.json"
-
-PROCESSES = {
-    "softswitch": (
-        *("softswitch", "--engine", "interpreter", str(PROGRAM)),
-        *("--", "--grpc-server-addr", "unix:DIR/p4rt.sock", "--cpu-port", "510"),
-    ),
-    "hvchannel-control": ("hvchannel-control", "host", "--config", "DIR/control.toml", "--metrics-per-vif"),
-    "hostd": ("hostd", "--control", "DIR/control.sock", "--feed", "DIR/feed.db", "--metrics-per-vif"),
-    "guestd": ("guestd", "run", "--listen", "127.0.0.1:0", "--state", "DIR", "--socket", "DIR/guestd.sock"),
-}
 COMMON = "every process"
 
 _ROW = re.compile(r"\| `(?P<name>\w+)` \| (?P<kind>\w+) \|(?P<labels>[^|]*)\|")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hvchannel_control/api/control.proto\x12\x14hvchannel.control.v1\"U\n\rAttachRequest\x12\x0e\n\x06vif_id\x18\x01 \x01(\t\x12\x0b\n\x03mac\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12\x0c\n\x04vlan\x18\x04 \x01(\r\x12\x0b\n\x03vni\x18\x05 \x01(\r\"\x1f\n\rDetachRequest\x12\x0e\n\x06vif_id\x18\x01 \x01(\t\"\x10\n\x0e\x44\x65tachResponse\"\r\n\x0bListRequest\"7\n\x0cListResponse\x12\'\n\x04vifs\x18\x01 \x03(\x0b\x32\x19.hvchannel.control.v1.Vif\"\x0e\n\x0cWatchRequest\"e\n\x05\x45vent\x12-\n\x08\x61ttached\x18\x01 \x01(\x0b\x32\x19.hvchannel.control.v1.VifH\x00\x12\x12\n\x08\x64\x65tached\x18\x02 \x01(\tH\x00\x12\x10\n\x06synced\x18\x03 \x01(\x08H\x00\x42\x07\n\x05\x65vent\"\xd0\x01\n\x03Vif\x12\x0e\n\x06vif_id\x18\x01 \x01(\t\x12\x0b\n\x03mac\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12\x0c\n\x04vlan\x18\x04 \x01(\r\x12\x0b\n\x03vni\x18\x05 \x01(\r\x12\x0b\n\x03lip\x18\x06 \x01(\t\x12\x0b\n\x03\x63ip\x18\x07 \x01(\t\x12.\n\x05state\x18\x08 \x01(\x0e\x32\x1f.hvchannel.control.v1.Vif.State\"9\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07PENDING\x10\x01\x12\x0c\n\x08REALISED\x10\x02\"\x12\n\x10GetStatusRequest\"\xbc\x03\n\x06Status\x12\x0f\n\x07profile\x18\x01 \x01(\t\x12\x16\n\x0eswitch_address\x18\x02 \x01(\t\x12\x18\n\x10switch_connected\x18\x03 \x01(\x08\x12\x0f\n\x07in_sync\x18\x04 \x01(\x08\x12\x17\n\x0freconciliations\x18\x05 \x01(\x04\x12\x0e\n\x06writes\x18\x06 \x01(\x04\x12\x12\n\nlast_error\x18\x07 \x01(\t\x12<\n\x08verdicts\x18\x08 \x03(\x0b\x32*.hvchannel.control.v1.Status.VerdictsEntry\x12:\n\x07\x64igests\x18\t \x03(\x0b\x32).hvchannel.control.v1.Status.DigestsEntry\x12\x13\n\x0bleases_used\x18\n \x01(\r\x12\x14\n\x0cleases_total\x18\x0b \x01(\r\x1aL\n\rVerdictsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.hvchannel.control.v1.Count:\x02\x38\x01\x1a.\n\x0c\x44igestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\'\n\x05\x43ount\x12\x0f\n\x07packets\x18\x01 \x01(\x04\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x32\x96\x03\n\x07\x43ontrol\x12H\n\x06\x41ttach\x12#.hvchannel.control.v1.AttachRequest\x1a\x19.hvchannel.control.v1.Vif\x12S\n\x06\x44\x65tach\x12#.hvchannel.control.v1.DetachRequest\x1a$.hvchannel.control.v1.DetachResponse\x12M\n\x04List\x12!.hvchannel.control.v1.ListRequest\x1a\".hvchannel.control.v1.ListResponse\x12J\n\x05Watch\x12\".hvchannel.control.v1.WatchRequest\x1a\x1b.hvchannel.control.v1.Event0\x01\x12Q\n\tGetStatus\x12&.hvchannel.control.v1.GetStatusRequest\x1a\x1c.hvchannel.control.v1.Statusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hvchannel_control/api/control.proto\x12\x14hvchannel.control.v1\"U\n\rAttachRequest\x12\x0e\n\x06vif_id\x18\x01 \x01(\t\x12\x0b\n\x03mac\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12\x0c\n\x04vlan\x18\x04 \x01(\r\x12\x0b\n\x03vni\x18\x05 \x01(\r\"\x1f\n\rDetachRequest\x12\x0e\n\x06vif_id\x18\x01 \x01(\t\"\x10\n\x0e\x44\x65tachResponse\"\r\n\x0bListRequest\"7\n\x0cListResponse\x12\'\n\x04vifs\x18\x01 \x03(\x0b\x32\x19.hvchannel.control.v1.Vif\"\x0e\n\x0cWatchRequest\"e\n\x05\x45vent\x12-\n\x08\x61ttached\x18\x01 \x01(\x0b\x32\x19.hvchannel.control.v1.VifH\x00\x12\x12\n\x08\x64\x65tached\x18\x02 \x01(\tH\x00\x12\x10\n\x06synced\x18\x03 \x01(\x08H\x00\x42\x07\n\x05\x65vent\"\xfa\x01\n\x03Vif\x12\x0e\n\x06vif_id\x18\x01 \x01(\t\x12\x0b\n\x03mac\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12\x0c\n\x04vlan\x18\x04 \x01(\r\x12\x0b\n\x03vni\x18\x05 \x01(\r\x12\x0b\n\x03lip\x18\x06 \x01(\t\x12\x0b\n\x03\x63ip\x18\x07 \x01(\t\x12.\n\x05state\x18\x08 \x01(\x0e\x32\x1f.hvchannel.control.v1.Vif.State\x12(\n\x04link\x18\x0c \x01(\x0b\x32\x1a.hvchannel.control.v1.Link\"9\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07PENDING\x10\x01\x12\x0c\n\x08REALISED\x10\x02\"\xa5\x01\n\x04Link\x12/\n\x05state\x18\x01 \x01(\x0e\x32 .hvchannel.control.v1.Link.State\x12\x11\n\tinterface\x18\x02 \x01(\t\"Y\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x06\n\x02UP\x10\x01\x12\x08\n\x04\x44OWN\x10\x02\x12\x0e\n\nNO_CARRIER\x10\x03\x12\n\n\x06\x41\x42SENT\x10\x04\x12\x0b\n\x07NO_PORT\x10\x05\"\x12\n\x10GetStatusRequest\"\xbc\x03\n\x06Status\x12\x0f\n\x07profile\x18\x01 \x01(\t\x12\x16\n\x0eswitch_address\x18\x02 \x01(\t\x12\x18\n\x10switch_connected\x18\x03 \x01(\x08\x12\x0f\n\x07in_sync\x18\x04 \x01(\x08\x12\x17\n\x0freconciliations\x18\x05 \x01(\x04\x12\x0e\n\x06writes\x18\x06 \x01(\x04\x12\x12\n\nlast_error\x18\x07 \x01(\t\x12<\n\x08verdicts\x18\x08 \x03(\x0b\x32*.hvchannel.control.v1.Status.VerdictsEntry\x12:\n\x07\x64igests\x18\t \x03(\x0b\x32).hvchannel.control.v1.Status.DigestsEntry\x12\x13\n\x0bleases_used\x18\n \x01(\r\x12\x14\n\x0cleases_total\x18\x0b \x01(\r\x1aL\n\rVerdictsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.hvchannel.control.v1.Count:\x02\x38\x01\x1a.\n\x0c\x44igestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\'\n\x05\x43ount\x12\x0f\n\x07packets\x18\x01 \x01(\x04\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\" \n\x0eInspectRequest\x12\x0e\n\x06vif_id\x18\x01 \x01(\t\"v\n\nInspection\x12&\n\x03vif\x18\x01 \x01(\x0b\x32\x19.hvchannel.control.v1.Vif\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x31\n\x07\x65ntries\x18\x03 \x03(\x0b\x32 .hvchannel.control.v1.EntryState\"\x85\x02\n\nEntryState\x12\r\n\x05table\x18\x01 \x01(\t\x12\r\n\x05match\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x35\n\x05state\x18\x04 \x01(\x0e\x32&.hvchannel.control.v1.EntryState.State\x12\r\n\x05\x66ound\x18\x05 \x01(\t\x12\x0e\n\x06shared\x18\x06 \x01(\x08\x12*\n\x05\x63ount\x18\x07 \x01(\x0b\x32\x1b.hvchannel.control.v1.Count\"G\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07PRESENT\x10\x01\x12\x0b\n\x07MISSING\x10\x02\x12\r\n\tDIFFERENT\x10\x03\"0\n\x0cProbeRequest\x12\x0e\n\x06vif_id\x18\x01 \x01(\t\x12\x10\n\x08tcp_port\x18\x02 \x01(\r\"\xa4\x02\n\x0bProbeResult\x12\r\n\x05\x65rror\x18\x01 \x01(\t\x12\x0c\n\x04sent\x18\x02 \x01(\r\x12+\n\x02to\x18\x03 \x03(\x0b\x32\x1f.hvchannel.control.v1.ProbeStep\x12-\n\x04\x62\x61\x63k\x18\x04 \x03(\x0b\x32\x1f.hvchannel.control.v1.ProbeStep\x12\x36\n\x04\x65\x63ho\x18\x05 \x01(\x0e\x32(.hvchannel.control.v1.ProbeResult.Answer\x12\x35\n\x03tcp\x18\x06 \x01(\x0e\x32(.hvchannel.control.v1.ProbeResult.Answer\"-\n\x06\x41nswer\x12\x08\n\x04NONE\x10\x00\x12\x0c\n\x08\x41NSWERED\x10\x01\x12\x0b\n\x07REFUSED\x10\x02\"F\n\tProbeStep\x12\r\n\x05table\x18\x01 \x01(\t\x12*\n\x05\x63ount\x18\x02 \x01(\x0b\x32\x1b.hvchannel.control.v1.Count2\xb9\x04\n\x07\x43ontrol\x12H\n\x06\x41ttach\x12#.hvchannel.control.v1.AttachRequest\x1a\x19.hvchannel.control.v1.Vif\x12S\n\x06\x44\x65tach\x12#.hvchannel.control.v1.DetachRequest\x1a$.hvchannel.control.v1.DetachResponse\x12M\n\x04List\x12!.hvchannel.control.v1.ListRequest\x1a\".hvchannel.control.v1.ListResponse\x12J\n\x05Watch\x12\".hvchannel.control.v1.WatchRequest\x1a\x1b.hvchannel.control.v1.Event0\x01\x12Q\n\tGetStatus\x12&.hvchannel.control.v1.GetStatusRequest\x1a\x1c.hvchannel.control.v1.Status\x12Q\n\x07Inspect\x12$.hvchannel.control.v1.InspectRequest\x1a .hvchannel.control.v1.Inspection\x12N\n\x05Probe\x12\".hvchannel.control.v1.ProbeRequest\x1a!.hvchannel.control.v1.ProbeResultb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,19 +50,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVENT']._serialized_start=287
   _globals['_EVENT']._serialized_end=388
   _globals['_VIF']._serialized_start=391
-  _globals['_VIF']._serialized_end=599
-  _globals['_VIF_STATE']._serialized_start=542
-  _globals['_VIF_STATE']._serialized_end=599
-  _globals['_GETSTATUSREQUEST']._serialized_start=601
-  _globals['_GETSTATUSREQUEST']._serialized_end=619
-  _globals['_STATUS']._serialized_start=622
-  _globals['_STATUS']._serialized_end=1066
-  _globals['_STATUS_VERDICTSENTRY']._serialized_start=942
-  _globals['_STATUS_VERDICTSENTRY']._serialized_end=1018
-  _globals['_STATUS_DIGESTSENTRY']._serialized_start=1020
-  _globals['_STATUS_DIGESTSENTRY']._serialized_end=1066
-  _globals['_COUNT']._serialized_start=1068
-  _globals['_COUNT']._serialized_end=1107
-  _globals['_CONTROL']._serialized_start=1110
-  _globals['_CONTROL']._serialized_end=1516
+  _globals['_VIF']._serialized_end=641
+  _globals['_VIF_STATE']._serialized_start=584
+  _globals['_VIF_STATE']._serialized_end=641
+  _globals['_LINK']._serialized_start=644
+  _globals['_LINK']._serialized_end=809
+  _globals['_LINK_STATE']._serialized_start=720
+  _globals['_LINK_STATE']._serialized_end=809
+  _globals['_GETSTATUSREQUEST']._serialized_start=811
+  _globals['_GETSTATUSREQUEST']._serialized_end=829
+  _globals['_STATUS']._serialized_start=832
+  _globals['_STATUS']._serialized_end=1276
+  _globals['_STATUS_VERDICTSENTRY']._serialized_start=1152
+  _globals['_STATUS_VERDICTSENTRY']._serialized_end=1228
+  _globals['_STATUS_DIGESTSENTRY']._serialized_start=1230
+  _globals['_STATUS_DIGESTSENTRY']._serialized_end=1276
+  _globals['_COUNT']._serialized_start=1278
+  _globals['_COUNT']._serialized_end=1317
+  _globals['_INSPECTREQUEST']._serialized_start=1319
+  _globals['_INSPECTREQUEST']._serialized_end=1351
+  _globals['_INSPECTION']._serialized_start=1353
+  _globals['_INSPECTION']._serialized_end=1471
+  _globals['_ENTRYSTATE']._serialized_start=1474
+  _globals['_ENTRYSTATE']._serialized_end=1735
+  _globals['_ENTRYSTATE_STATE']._serialized_start=1664
+  _globals['_ENTRYSTATE_STATE']._serialized_end=1735
+  _globals['_PROBEREQUEST']._serialized_start=1737
+  _globals['_PROBEREQUEST']._serialized_end=1785
+  _globals['_PROBERESULT']._serialized_start=1788
+  _globals['_PROBERESULT']._serialized_end=2080
+  _globals['_PROBERESULT_ANSWER']._serialized_start=2035
+  _globals['_PROBERESULT_ANSWER']._serialized_end=2080
+  _globals['_PROBESTEP']._serialized_start=2082
+  _globals['_PROBESTEP']._serialized_end=2152
+  _globals['_CONTROL']._serialized_start=2155
+  _globals['_CONTROL']._serialized_end=2724
 # @@protoc_insertion_point(module_scope)

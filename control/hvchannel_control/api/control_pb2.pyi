@@ -208,6 +208,7 @@ class Vif(_message.Message):
     LIP_FIELD_NUMBER: _builtins.int
     CIP_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
     vif_id: _builtins.str
     mac: _builtins.str
     port: _builtins.int
@@ -220,6 +221,10 @@ class Vif(_message.Message):
     cip: _builtins.str
     """the second destination IP: what the guest holds"""
     state: Global___Vif.State.ValueType
+    @_builtins.property
+    def link(self) -> Global___Link:
+        """of its port"""
+
     def __init__(
         self,
         *,
@@ -231,14 +236,70 @@ class Vif(_message.Message):
         lip: _builtins.str = ...,
         cip: _builtins.str = ...,
         state: Global___Vif.State.ValueType = ...,
+        link: Global___Link | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["link", b"link"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cip", b"cip", "lip", b"lip", "mac", b"mac", "port", b"port", "state", b"state", "vif_id", b"vif_id", "vlan", b"vlan", "vni", b"vni"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cip", b"cip", "link", b"link", "lip", b"lip", "mac", b"mac", "port", b"port", "state", b"state", "vif_id", b"vif_id", "vlan", b"vlan", "vni", b"vni"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Vif: _TypeAlias = Vif  # noqa: Y015
+
+@_typing.final
+class Link(_message.Message):
+    """The interface at a port of the vSwitch, as the controller's own network namespace has it now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Link._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Link._State.ValueType  # 0
+        """the configuration names no interface for the port (switch.interfaces)"""
+        UP: Link._State.ValueType  # 1
+        DOWN: Link._State.ValueType  # 2
+        """administratively"""
+        NO_CARRIER: Link._State.ValueType  # 3
+        """up, but nobody is at the other end"""
+        ABSENT: Link._State.ValueType  # 4
+        """there is no such interface"""
+        NO_PORT: Link._State.ValueType  # 5
+        """the configuration names interfaces, and none for this port"""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper): ...
+    STATE_UNSPECIFIED: Link.State.ValueType  # 0
+    """the configuration names no interface for the port (switch.interfaces)"""
+    UP: Link.State.ValueType  # 1
+    DOWN: Link.State.ValueType  # 2
+    """administratively"""
+    NO_CARRIER: Link.State.ValueType  # 3
+    """up, but nobody is at the other end"""
+    ABSENT: Link.State.ValueType  # 4
+    """there is no such interface"""
+    NO_PORT: Link.State.ValueType  # 5
+    """the configuration names interfaces, and none for this port"""
+
+    STATE_FIELD_NUMBER: _builtins.int
+    INTERFACE_FIELD_NUMBER: _builtins.int
+    state: Global___Link.State.ValueType
+    interface: _builtins.str
+    def __init__(
+        self,
+        *,
+        state: Global___Link.State.ValueType = ...,
+        interface: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interface", b"interface", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Link: _TypeAlias = Link  # noqa: Y015
 
 @_typing.final
 class GetStatusRequest(_message.Message):
@@ -378,3 +439,223 @@ class Count(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Count: _TypeAlias = Count  # noqa: Y015
+
+@_typing.final
+class InspectRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIF_ID_FIELD_NUMBER: _builtins.int
+    vif_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        vif_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["vif_id", b"vif_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InspectRequest: _TypeAlias = InspectRequest  # noqa: Y015
+
+@_typing.final
+class Inspection(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIF_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    error: _builtins.str
+    """why the tables could not be read; then no entry is told"""
+    @_builtins.property
+    def vif(self) -> Global___Vif: ...
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___EntryState]: ...
+    def __init__(
+        self,
+        *,
+        vif: Global___Vif | None = ...,
+        error: _builtins.str = ...,
+        entries: _abc.Iterable[Global___EntryState] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["vif", b"vif"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "error", b"error", "vif", b"vif"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Inspection: _TypeAlias = Inspection  # noqa: Y015
+
+@_typing.final
+class EntryState(_message.Message):
+    """One entry that the vSwitch should hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[EntryState._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: EntryState._State.ValueType  # 0
+        PRESENT: EntryState._State.ValueType  # 1
+        MISSING: EntryState._State.ValueType  # 2
+        DIFFERENT: EntryState._State.ValueType  # 3
+        """another action or other parameters: `found`"""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper): ...
+    STATE_UNSPECIFIED: EntryState.State.ValueType  # 0
+    PRESENT: EntryState.State.ValueType  # 1
+    MISSING: EntryState.State.ValueType  # 2
+    DIFFERENT: EntryState.State.ValueType  # 3
+    """another action or other parameters: `found`"""
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    MATCH_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    match: _builtins.str
+    """"port=0x2 vni=0x1389" """
+    action: _builtins.str
+    """"push_vlan(vlan_id=0xffe)" """
+    state: Global___EntryState.State.ValueType
+    found: _builtins.str
+    shared: _builtins.bool
+    """of the other end of the channel, hence of all VIFs"""
+    @_builtins.property
+    def count(self) -> Global___Count:
+        """packets that hit it"""
+
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        match: _builtins.str = ...,
+        action: _builtins.str = ...,
+        state: Global___EntryState.State.ValueType = ...,
+        found: _builtins.str = ...,
+        shared: _builtins.bool = ...,
+        count: Global___Count | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["count", b"count"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "count", b"count", "found", b"found", "match", b"match", "shared", b"shared", "state", b"state", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EntryState: _TypeAlias = EntryState  # noqa: Y015
+
+@_typing.final
+class ProbeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIF_ID_FIELD_NUMBER: _builtins.int
+    TCP_PORT_FIELD_NUMBER: _builtins.int
+    vif_id: _builtins.str
+    tcp_port: _builtins.int
+    """where the guest's daemon listens; 0 means 2345"""
+    def __init__(
+        self,
+        *,
+        vif_id: _builtins.str = ...,
+        tcp_port: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tcp_port", b"tcp_port", "vif_id", b"vif_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProbeRequest: _TypeAlias = ProbeRequest  # noqa: Y015
+
+@_typing.final
+class ProbeResult(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Answer:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _AnswerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ProbeResult._Answer.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        NONE: ProbeResult._Answer.ValueType  # 0
+        ANSWERED: ProbeResult._Answer.ValueType  # 1
+        """to a SYN: the guest's kernel accepts a connection"""
+        REFUSED: ProbeResult._Answer.ValueType  # 2
+        """to a SYN: the guest's kernel answers, and nothing listens"""
+
+    class Answer(_Answer, metaclass=_AnswerEnumTypeWrapper): ...
+    NONE: ProbeResult.Answer.ValueType  # 0
+    ANSWERED: ProbeResult.Answer.ValueType  # 1
+    """to a SYN: the guest's kernel accepts a connection"""
+    REFUSED: ProbeResult.Answer.ValueType  # 2
+    """to a SYN: the guest's kernel answers, and nothing listens"""
+
+    ERROR_FIELD_NUMBER: _builtins.int
+    SENT_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    BACK_FIELD_NUMBER: _builtins.int
+    ECHO_FIELD_NUMBER: _builtins.int
+    TCP_FIELD_NUMBER: _builtins.int
+    error: _builtins.str
+    """why no frame could be sent; then all else is empty"""
+    sent: _builtins.int
+    """frames, of both kinds together"""
+    echo: Global___ProbeResult.Answer.ValueType
+    tcp: Global___ProbeResult.Answer.ValueType
+    @_builtins.property
+    def to(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProbeStep]:
+        """tables that a frame for the guest meets, in order"""
+
+    @_builtins.property
+    def back(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProbeStep]:
+        """tables that its answer meets"""
+
+    def __init__(
+        self,
+        *,
+        error: _builtins.str = ...,
+        sent: _builtins.int = ...,
+        to: _abc.Iterable[Global___ProbeStep] | None = ...,
+        back: _abc.Iterable[Global___ProbeStep] | None = ...,
+        echo: Global___ProbeResult.Answer.ValueType = ...,
+        tcp: Global___ProbeResult.Answer.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["back", b"back", "echo", b"echo", "error", b"error", "sent", b"sent", "tcp", b"tcp", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProbeResult: _TypeAlias = ProbeResult  # noqa: Y015
+
+@_typing.final
+class ProbeStep(_message.Message):
+    """How an entry's counter rose during the probe. The channel's own traffic counts too."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    @_builtins.property
+    def count(self) -> Global___Count: ...
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        count: Global___Count | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["count", b"count"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProbeStep: _TypeAlias = ProbeStep  # noqa: Y015

@@ -59,6 +59,16 @@ class ControlStub:
                 request_serializer=hvchannel__control_dot_api_dot_control__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=hvchannel__control_dot_api_dot_control__pb2.Status.FromString,
                 _registered_method=True)
+        self.Inspect = channel.unary_unary(
+                '/hvchannel.control.v1.Control/Inspect',
+                request_serializer=hvchannel__control_dot_api_dot_control__pb2.InspectRequest.SerializeToString,
+                response_deserializer=hvchannel__control_dot_api_dot_control__pb2.Inspection.FromString,
+                _registered_method=True)
+        self.Probe = channel.unary_unary(
+                '/hvchannel.control.v1.Control/Probe',
+                request_serializer=hvchannel__control_dot_api_dot_control__pb2.ProbeRequest.SerializeToString,
+                response_deserializer=hvchannel__control_dot_api_dot_control__pb2.ProbeResult.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -102,6 +112,23 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Inspect(self, request, context):
+        """What the vSwitch holds for one VIF, entry by entry, read back at the call. NOT_FOUND when it is not attached.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Probe(self, request, context):
+        """Sends a few frames to the guest of a VIF, by PacketOut with the VIF's VNI in its metadata, so that they enter the
+        host vSwitch as if from the hypervisor's port: ICMP echo requests, then TCP SYNs. How far they got and what came
+        back is read from the entries' counters; the answers themselves go to the hypervisor's port, where nobody waits
+        for them. Takes up to some seconds. NOT_FOUND as above; FAILED_PRECONDITION in a guest's controller.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +156,16 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=hvchannel__control_dot_api_dot_control__pb2.GetStatusRequest.FromString,
                     response_serializer=hvchannel__control_dot_api_dot_control__pb2.Status.SerializeToString,
+            ),
+            'Inspect': grpc.unary_unary_rpc_method_handler(
+                    servicer.Inspect,
+                    request_deserializer=hvchannel__control_dot_api_dot_control__pb2.InspectRequest.FromString,
+                    response_serializer=hvchannel__control_dot_api_dot_control__pb2.Inspection.SerializeToString,
+            ),
+            'Probe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Probe,
+                    request_deserializer=hvchannel__control_dot_api_dot_control__pb2.ProbeRequest.FromString,
+                    response_serializer=hvchannel__control_dot_api_dot_control__pb2.ProbeResult.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +303,60 @@ class Control:
             '/hvchannel.control.v1.Control/GetStatus',
             hvchannel__control_dot_api_dot_control__pb2.GetStatusRequest.SerializeToString,
             hvchannel__control_dot_api_dot_control__pb2.Status.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Inspect(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hvchannel.control.v1.Control/Inspect',
+            hvchannel__control_dot_api_dot_control__pb2.InspectRequest.SerializeToString,
+            hvchannel__control_dot_api_dot_control__pb2.Inspection.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Probe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hvchannel.control.v1.Control/Probe',
+            hvchannel__control_dot_api_dot_control__pb2.ProbeRequest.SerializeToString,
+            hvchannel__control_dot_api_dot_control__pb2.ProbeResult.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,14 @@ class ControlStub:
     """First one event per attached VIF, then one with `synced` set, then one per change, for as long as the caller listens."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetStatusRequest, _control_pb2.Status]
     """The controller's view of its vSwitch."""
+    Inspect: _grpc.UnaryUnaryMultiCallable[_control_pb2.InspectRequest, _control_pb2.Inspection]
+    """What the vSwitch holds for one VIF, entry by entry, read back at the call. NOT_FOUND when it is not attached."""
+    Probe: _grpc.UnaryUnaryMultiCallable[_control_pb2.ProbeRequest, _control_pb2.ProbeResult]
+    """Sends a few frames to the guest of a VIF, by PacketOut with the VIF's VNI in its metadata, so that they enter the
+    host vSwitch as if from the hypervisor's port: ICMP echo requests, then TCP SYNs. How far they got and what came
+    back is read from the entries' counters; the answers themselves go to the hypervisor's port, where nobody waits
+    for them. Takes up to some seconds. NOT_FOUND as above; FAILED_PRECONDITION in a guest's controller.
+    """
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -67,6 +75,14 @@ class ControlAsyncStub(ControlStub):
     """First one event per attached VIF, then one with `synced` set, then one per change, for as long as the caller listens."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_control_pb2.GetStatusRequest, _control_pb2.Status]  # type: ignore[assignment]
     """The controller's view of its vSwitch."""
+    Inspect: _aio.UnaryUnaryMultiCallable[_control_pb2.InspectRequest, _control_pb2.Inspection]  # type: ignore[assignment]
+    """What the vSwitch holds for one VIF, entry by entry, read back at the call. NOT_FOUND when it is not attached."""
+    Probe: _aio.UnaryUnaryMultiCallable[_control_pb2.ProbeRequest, _control_pb2.ProbeResult]  # type: ignore[assignment]
+    """Sends a few frames to the guest of a VIF, by PacketOut with the VIF's VNI in its metadata, so that they enter the
+    host vSwitch as if from the hypervisor's port: ICMP echo requests, then TCP SYNs. How far they got and what came
+    back is read from the entries' counters; the answers themselves go to the hypervisor's port, where nobody waits
+    for them. Takes up to some seconds. NOT_FOUND as above; FAILED_PRECONDITION in a guest's controller.
+    """
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -112,5 +128,25 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.Status, _abc.Awaitable[_control_pb2.Status]]:
         """The controller's view of its vSwitch."""
+
+    @_abc_1.abstractmethod
+    def Inspect(
+        self,
+        request: _control_pb2.InspectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.Inspection, _abc.Awaitable[_control_pb2.Inspection]]:
+        """What the vSwitch holds for one VIF, entry by entry, read back at the call. NOT_FOUND when it is not attached."""
+
+    @_abc_1.abstractmethod
+    def Probe(
+        self,
+        request: _control_pb2.ProbeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ProbeResult, _abc.Awaitable[_control_pb2.ProbeResult]]:
+        """Sends a few frames to the guest of a VIF, by PacketOut with the VIF's VNI in its metadata, so that they enter the
+        host vSwitch as if from the hypervisor's port: ICMP echo requests, then TCP SYNs. How far they got and what came
+        back is read from the entries' counters; the answers themselves go to the hypervisor's port, where nobody waits
+        for them. Takes up to some seconds. NOT_FOUND as above; FAILED_PRECONDITION in a guest's controller.
+        """
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

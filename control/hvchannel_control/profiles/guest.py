@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from hvchannel_control.config import GuestConfig
 from hvchannel_control.entries import Entry, entry
+from hvchannel_control.probe import Route
 from hvchannel_control.vif import Vif
 
 
@@ -49,6 +50,9 @@ class GuestProfile:
             entry("member", {"port": port, "vlan": vlan}, "member_guest"),
             entry("tag", {"port": port, "vlan": vlan}, "leave_untagged"),
         ]
+
+    def probe_route(self, vif: Vif) -> Route | None:
+        return None
 
     def own_vif(self) -> Vif:
         """The guest's own VIF: where its daemon is coupled. Raises ConfigError when its MAC cannot be had."""

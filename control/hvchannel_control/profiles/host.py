@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from hvchannel_control.config import HostConfig, LogicalSwitch
 from hvchannel_control.entries import Entry, MeterConfig, entry
+from hvchannel_control.probe import Route
+from hvchannel_control.probe_frames import Ends
 from hvchannel_control.vif import Vif
 
 
@@ -80,3 +82,15 @@ class HostProfile:
             entry("tag", {"port": vif.port, "vni": vni}, "push_vlan", {"vlan_id": vif.vlan}),
             entry("translate", {"port": vif.port, "vni": vni, "dst_ip": vif.lip}, "to_cip", {"cip": cip}),
         ]
+
+    def probe_route(self, vif: Vif) -> Route | None:
+        assert vif.lip is not None
+        channel, own = self.config.channel, {entry.table: entry for entry in self.vif_entries(vif)}
+        cpu_port = self.config.switch.cpu_port
+        injected = [e for e in self.fixed_entries() if ("in_port", cpu_port) in e.match]
+        return Route(
+            vif.vni,
+            Ends(channel.hypervisor_mac, vif.mac, channel.hypervisor_ip, vif.lip),
+            to=[*injected, *(own[table] for table in ("forward", "member", "tag", "translate"))],
+            back=[own[table] for table in ("attachment", "source_guard", "restore")],
+        )

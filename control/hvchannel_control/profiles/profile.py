@@ -4,6 +4,7 @@
 from typing import Protocol
 
 from hvchannel_control.entries import Entry
+from hvchannel_control.probe import Route
 from hvchannel_control.vif import Vif
 
 
@@ -21,3 +22,6 @@ class Profile(Protocol):
 
     def vif_entries(self, vif: Vif) -> list[Entry]:
         """What the vSwitch holds because this VIF is attached."""
+
+    def probe_route(self, vif: Vif) -> Route | None:
+        """How a probe of the VIF passes; None where the vSwitch is not the one to probe from."""

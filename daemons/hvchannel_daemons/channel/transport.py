@@ -7,6 +7,7 @@ import grpc
 
 from hvchannel_daemons.channel import tls
 from hvchannel_daemons.limits import MESSAGE_BYTES
+from hvchannel_daemons.reasons import Reason
 
 Options = list[tuple[str, int]]
 
@@ -53,20 +54,20 @@ def ended(message: object) -> bool:
     return message is grpc.aio.EOF
 
 
-def cause(code: grpc.StatusCode | None, details: str | None, address: str) -> str:
-    """One line that says why the connection to `address` failed, in words rather than codes."""
+def cause(code: grpc.StatusCode | None, details: str | None, address: str) -> tuple[Reason, str]:
+    """Why the connection to `address` failed: our code, and one line in words rather than gRPC's codes."""
     text = details or ""
     if (refused := tls.trouble(text, address)) is not None:
-        return refused
+        return Reason.TLS, refused
     if "Connection refused" in text:
-        return f"connection refused: nothing listens on {address}"
+        return Reason.REFUSED, f"connection refused: nothing listens on {address}"
     if "No route to host" in text or "Host is unreachable" in text:
-        return f"no route to host: nobody answers ARP for {address}"
+        return Reason.NO_ARP, f"no route to host: nobody answers ARP for {address}"
     if "Network is unreachable" in text:
-        return f"network unreachable: this host has no route to {address}"
+        return Reason.NO_ROUTE, f"network unreachable: this host has no route to {address}"
     if "Connection reset" in text or "Socket closed" in text or "recvmsg" in text or "GOAWAY" in text:
-        return f"connection to {address} was lost"
+        return Reason.LOST, f"connection to {address} was lost"
     if code is grpc.StatusCode.DEADLINE_EXCEEDED or "timed out" in text:
-        return f"no answer from {address} in time"
+        return Reason.TIMEOUT, f"no answer from {address} in time"
     first = text.splitlines()[0] if text else "no details"
-    return f"{address}: {code.name if code else 'no status'}: {first[:200]}"
+    return Reason.UNKNOWN, f"{address}: {code.name if code else 'no status'}: {first[:200]}"

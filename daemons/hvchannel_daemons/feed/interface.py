@@ -25,6 +25,7 @@ from typing import Final, Protocol
 
 from hvchannel_daemons.feed.groups import Member
 from hvchannel_daemons.feed.quotas import Quota, Usage
+from hvchannel_daemons.reasons import Reason
 
 HISTORY_REVISIONS: Final = 16
 
@@ -123,13 +124,14 @@ class StoredReport:
 
 
 class SessionState(enum.StrEnum):
-    """Where hostd stands with a VIF.
+    """Where hostd stands with a VIF; docs/sessions.md says which state follows which.
 
-    CONNECTING   announced by the controller (or the connection was lost just now); dialling its LIP
+    CONNECTING   announced by the controller; dialling its LIP for the first time
     NEGOTIATING  connected; versions and inventory are being exchanged
     SYNCING      delivering what the guest lacks
     READY        the guest has acknowledged all that was wanted when the session began; changes follow at once
-    BACKOFF      the last attempt failed for `reason`; attempts go on, at most about a second apart
+    BACKOFF      the last attempt failed, or the session ended, for `reason`; attempts go on, about a second apart
+    FLAPPING     sessions keep opening and closing, the last for `reason`; the next attempt waits longer
     CONTENDED    announced here too, but another hypervisor, which `reason` names, holds the VIF; it is taken over
                  as soon as that one lets it go or is gone
     """
@@ -140,6 +142,7 @@ class SessionState(enum.StrEnum):
     SYNCING = "SYNCING"
     READY = "READY"
     BACKOFF = "BACKOFF"
+    FLAPPING = "FLAPPING"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,13 @@ class Session:
     version: int = 0  # of the channel's protocol; 0 before it is negotiated
     agent: str = ""  # the guest's program
     host: str = ""  # the hypervisor whose hostd wrote this
+    code: Reason = Reason.NONE  # `reason` for programs
+    error_code: Reason = Reason.NONE  # of the last error, which stays when all is well again
+    error: str = ""
+    error_unix_ns: int = 0  # when it happened; 0: there was none since the VIF was attached
+    attempts: int = 0  # to connect, since the VIF was attached
+    sessions: int = 0  # that came about, since then
+    next_unix_ns: int = 0  # when the next attempt is due; 0 where none is waited for
 
 
 @dataclass(frozen=True, slots=True)

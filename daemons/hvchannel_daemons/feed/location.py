@@ -28,7 +28,7 @@ class SqlitePath:
 
 @dataclass(frozen=True, slots=True)
 class NatsUrl:
-    """Servers of one NATS cluster, and whose feed it is there: the hypervisor's name."""
+    """Servers of one NATS cluster, and which feed it is there: the name of a site, whose hypervisors share it."""
 
     servers: tuple[str, ...]  # each "nats://host:port" or "tls://host:port"
     name: str

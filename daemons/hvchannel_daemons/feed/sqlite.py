@@ -300,14 +300,14 @@ class SqliteFeed:
                 if now != row["acknowledged"]:
                     statements.hold(c, vif, row["key"], now)
 
-        await self._write(work)
+        await self._write(work, durable=False)  # the next inventory says it again
 
     async def record_acks(self, vif: str, acks: Sequence[Ack]) -> None:
         def work(c: sqlite3.Connection) -> None:
             for ack in acks:
                 statements.answer(c, vif, ack)
 
-        await self._write(work)
+        await self._write(work, durable=False)  # the next inventory says it again
 
     async def add_reports(self, vif: str, reports: Sequence[Report]) -> int:
         def work(c: sqlite3.Connection) -> int:
@@ -322,10 +322,10 @@ class SqliteFeed:
         values = dataclasses.asdict(session)
         columns, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
         statement = f"REPLACE INTO sessions ({columns}) VALUES ({marks})"  # noqa: S608 - names of fields
-        await self._write(lambda c: c.execute(statement, values))
+        await self._write(lambda c: c.execute(statement, values), durable=False)
 
     async def drop_session(self, vif: str) -> None:
-        await self._write(lambda c: c.execute("DELETE FROM sessions WHERE vif = ?", (vif,)))
+        await self._write(lambda c: c.execute("DELETE FROM sessions WHERE vif = ?", (vif,)), durable=False)
 
     async def close(self) -> None:
         if self._telling is not None:
@@ -376,9 +376,9 @@ class SqliteFeed:
         except DatabaseError as error:
             raise FeedError(f"feed {error}") from error
 
-    async def _write(self, work: Work[T]) -> T:
+    async def _write(self, work: Work[T], *, durable: bool = True) -> T:
         try:
-            result = await self._database.write(work)
+            result = await self._database.write(work, durable=durable)
         except DatabaseError as error:
             raise FeedError(f"feed {error}") from error
         self._commits.note()

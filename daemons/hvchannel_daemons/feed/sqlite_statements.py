@@ -9,7 +9,7 @@ from typing import Final
 from hvchannel_daemons import limits
 from hvchannel_daemons.feed.interface import HISTORY_REVISIONS, Ack, QuotaError, Report
 from hvchannel_daemons.feed.quotas import Quota, Usage, refusal
-from hvchannel_daemons.feed.sqlite_tables import HISTORY, OWNERS, QUOTAS, USAGE
+from hvchannel_daemons.feed.sqlite_tables import HISTORY, LATER_OF_SESSIONS, OWNERS, QUOTAS, USAGE
 from hvchannel_daemons.storage import pieces
 
 REPORTS_KEPT: Final = (
@@ -23,18 +23,18 @@ def new_feed(c: sqlite3.Connection) -> None:
 
 
 def is_current(c: sqlite3.Connection) -> bool:
-    return _has_history(c) and _has_hosts(c) and _has_quotas(c)  # OWNERS came with hosts
+    return all(_has(c, table) for table in ("history", "owners", "quotas")) and not _lacking(c)
 
 
 def bring_up_to_date(c: sqlite3.Connection) -> None:
-    """A feed that was made before it had a history, sessions a host, or documents groups and VIFs quotas; another
-    process may just have done it."""
-    if not _has_history(c):
+    """A feed that an earlier release made; another process may just have done it."""
+    if not _has(c, "history"):
         c.execute(HISTORY)
-    if not _has_hosts(c):
+    if not _has(c, "owners"):
         c.execute(OWNERS)
-        c.execute("ALTER TABLE sessions ADD COLUMN host TEXT NOT NULL DEFAULT ''")
-    if not _has_quotas(c):
+    for name, kind in _lacking(c).items():
+        c.execute(f"ALTER TABLE sessions ADD COLUMN {name} {kind}")
+    if not _has(c, "quotas"):
         c.execute(QUOTAS)
         c.execute(USAGE)
         c.execute(
@@ -45,16 +45,14 @@ def bring_up_to_date(c: sqlite3.Connection) -> None:
             c.execute(f"ALTER TABLE {table} ADD COLUMN group_size INTEGER NOT NULL DEFAULT 0")
 
 
-def _has_history(c: sqlite3.Connection) -> bool:
-    return c.execute("SELECT 1 FROM sqlite_master WHERE name = 'history'").fetchone() is not None
+def _has(c: sqlite3.Connection, table: str) -> bool:
+    return c.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone() is not None
 
 
-def _has_quotas(c: sqlite3.Connection) -> bool:
-    return c.execute("SELECT 1 FROM sqlite_master WHERE name = 'quotas'").fetchone() is not None
-
-
-def _has_hosts(c: sqlite3.Connection) -> bool:
-    return "host" in {row["name"] for row in c.execute("PRAGMA table_info(sessions)")}
+def _lacking(c: sqlite3.Connection) -> dict[str, str]:
+    """Columns that its sessions have not got yet."""
+    has = {row["name"] for row in c.execute("PRAGMA table_info(sessions)")}
+    return {name: kind for name, kind in LATER_OF_SESSIONS.items() if name not in has}
 
 
 def replace_document(

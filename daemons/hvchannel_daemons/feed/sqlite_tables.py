@@ -13,6 +13,7 @@ from hvchannel_daemons.feed.interface import (
     SessionState,
     StoredReport,
 )
+from hvchannel_daemons.reasons import Reason
 from hvchannel_daemons.storage import pieces
 
 VERSION: Final = 1
@@ -36,6 +37,17 @@ CREATE TABLE history (
 )
 """
 
+# columns that came later; a feed that was made before gets them when it is opened
+LATER_OF_SESSIONS: Final = {
+    "host": "TEXT NOT NULL DEFAULT ''",
+    "code": "TEXT NOT NULL DEFAULT ''",
+    "error_code": "TEXT NOT NULL DEFAULT ''",
+    "error": "TEXT NOT NULL DEFAULT ''",
+    "error_unix_ns": "INTEGER NOT NULL DEFAULT 0",
+    "attempts": "INTEGER NOT NULL DEFAULT 0",
+    "sessions": "INTEGER NOT NULL DEFAULT 0",
+    "next_unix_ns": "INTEGER NOT NULL DEFAULT 0",
+}
 # which hypervisor holds a VIF
 OWNERS: Final = "CREATE TABLE owners (vif TEXT PRIMARY KEY, host TEXT NOT NULL)"
 
@@ -106,7 +118,7 @@ CREATE TABLE sessions (
   address TEXT NOT NULL,
   version INTEGER NOT NULL,
   agent TEXT NOT NULL,
-  host TEXT NOT NULL DEFAULT ''
+  {", ".join(f"{name} {kind}" for name, kind in LATER_OF_SESSIONS.items())}
 )
 """
 
@@ -154,6 +166,13 @@ def session(row: sqlite3.Row) -> Session:
         version=row["version"],
         agent=row["agent"],
         host=row["host"],
+        code=Reason.read(row["code"]),
+        error_code=Reason.read(row["error_code"]),
+        error=row["error"],
+        error_unix_ns=row["error_unix_ns"],
+        attempts=row["attempts"],
+        sessions=row["sessions"],
+        next_unix_ns=row["next_unix_ns"],
     )
 
 

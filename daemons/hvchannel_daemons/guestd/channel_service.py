@@ -12,7 +12,7 @@ from hvchannel_daemons.channel import channel_pb2_grpc, identity, transport
 from hvchannel_daemons.channel.closing import SessionOver
 from hvchannel_daemons.channel.tls import is_hypervisor
 from hvchannel_daemons.channel.versions import SPOKEN, VersionMismatch, Versions, negotiate
-from hvchannel_daemons.guestd import metrics
+from hvchannel_daemons.guestd import metrics, whose
 from hvchannel_daemons.guestd.files import Files
 from hvchannel_daemons.guestd.session import Context, GuestSession
 from hvchannel_daemons.guestd.store import GuestStore
@@ -65,6 +65,7 @@ class ChannelService(channel_pb2_grpc.ChannelServicer):
 
     async def _serve(self, context: Context, version: int, hello: pb.Hello) -> None:
         binding = await self._store.bind(hello.vif_id, hello.origin)
+        whose.known(binding.vif)
         if binding.discarded:
             log.warning("documents_of_another_vif_discarded", vif=hello.vif_id, documents=binding.discarded)
         await self._files.publish()

@@ -21,6 +21,7 @@ from hvchannel_daemons import logs
 from hvchannel_daemons.channel import channel_pb2_grpc, transport
 from hvchannel_daemons.channel.tls import Tls
 from hvchannel_daemons.channel.versions import SPOKEN, Versions
+from hvchannel_daemons.guestd import whose
 from hvchannel_daemons.guestd.channel_service import ChannelService
 from hvchannel_daemons.guestd.file_access import Access
 from hvchannel_daemons.guestd.file_tree import FileTree
@@ -62,6 +63,7 @@ async def run(
     """
     store = await asyncio.to_thread(GuestStore, options.state)
     try:
+        whose.known((await store.counts())[0])
         tree = None
         if options.files is not None:
             tree = await asyncio.to_thread(FileTree, options.files, options.files_access)

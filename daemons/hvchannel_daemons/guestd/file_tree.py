@@ -1,24 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """The directory in which local programs find the documents as files: every file whole at every moment.
 
-A file is written beside the others, brought to the disk, then renamed to its place. Files of a group become visible
+A file is written beside the others, then renamed to its place. Files of a group become visible
 together: each member first becomes a symbolic link that leads, through one common link, to what the file was; then the
 common link is turned, which is one rename; then files take the links' places.
 
     documents/net/a -> ../.hvchannel/switch/0      .hvchannel/switch -> old     (then: -> new)
     documents/net/b -> ../.hvchannel/switch/1      .hvchannel/old/0, new/0, new/1
 
-The store is what counts: whatever a crash left, `differences` and `apply` make the directory right again.
+The store is what counts: whatever a crash left, `differences` and `apply` make the directory right again. So nothing
+here waits for the disk. A process that dies takes nothing along that it has written; whether the machine has gone down
+since, the kernel's boot id tells, and then every file is read and compared.
 """
 
 import contextlib
 import errno
 import fcntl
+import hashlib
 import itertools
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +35,8 @@ from hvchannel_daemons.guestd.store_tables import Arrived, Stored
 
 log = structlog.get_logger()
 
-_SYNCING: Final = 8  # fsyncs at once: the file system makes one transaction of them
+_WRITERS: Final = 8
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")  # random(4)
 _NO_XATTR: Final = (errno.ENOTSUP, errno.EPERM, errno.ENOSPC, errno.E2BIG)
 
 
@@ -46,7 +50,7 @@ class Change:
 
 
 class FileTree:
-    """For one thread at a time, but for `stage` and `sync_folders`."""
+    """For one thread at a time, but for `stage`."""
 
     def __init__(self, top: Path, access: Access) -> None:
         """Opens or makes the directory. Raises FilesError, also when it is somebody else's."""
@@ -55,10 +59,9 @@ class FileTree:
         self._own = top / RESERVED
         self._staging = self._own / "tmp"
         self._folders = Folders()
-        self._pool = ThreadPoolExecutor(_SYNCING, thread_name_prefix="files")
+        self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="files")
         self._numbers = itertools.count()
         self._xattrs = True
-        self._unsynced: set[Path] = set()  # folders whose entries have changed
         try:
             self._lock = self._open()
         except OSError as error:
@@ -98,7 +101,6 @@ class FileTree:
 
     def close(self) -> None:
         self._pool.shutdown(wait=True)
-        self.sync_folders()
         os.close(self._lock)
 
     def path(self, key: str) -> Path:
@@ -108,7 +110,7 @@ class FileTree:
     # making files
 
     def stage(self, document: Stored | Arrived, content: Iterable[bytes]) -> Path:
-        """A file of the whole content, on the disk, not yet where readers look. Raises OSError, and as `content`."""
+        """A file of the whole content, not yet where readers look. Raises OSError, and as `content`."""
         path = self._spare()
         try:
             with path.open("xb") as file:
@@ -119,7 +121,6 @@ class FileTree:
                 if self._access.group is not None:
                     os.fchown(file.fileno(), -1, self._access.group)
                 self._describe(file.fileno(), document)
-                os.fsync(file.fileno())
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -160,18 +161,10 @@ class FileTree:
             else:
                 self._put(change.key, change.staged, change.stored_unix_ns)
 
-    def sync_folders(self) -> None:
-        """Brings the names in changed folders to the disk."""
-        with contextlib.suppress(KeyError):  # another thread adds and takes, too
-            while True:
-                folder = self._unsynced.pop()
-                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                    _fsync_folder(folder)
-
     def _put(self, key: str, staged: Path, stored_unix_ns: int) -> None:
         path = self._place(key)
         os.utime(staged, ns=(stored_unix_ns, stored_unix_ns))
-        self._rename(staged, path)
+        staged.rename(path)
 
     def _place(self, key: str) -> Path:
         """The path of a document that is or becomes one of the directory's; its folder is there afterwards."""
@@ -189,7 +182,6 @@ class FileTree:
             return
         path = self.path(key)
         path.unlink(missing_ok=True)
-        self._unsynced.add(path.parent)
         leave = {self.path(other) for other in self._folders.remove(key)}  # folders that become files again
         folder = path.parent
         while folder != self.top and folder not in leave:
@@ -198,7 +190,6 @@ class FileTree:
             except OSError:
                 return  # there are others
             folder = folder.parent
-            self._unsynced.add(folder)
         if folder in leave:
             self._out_of_folder(folder)
 
@@ -209,7 +200,6 @@ class FileTree:
             plain.rename(spare)
             self._make_folders(plain)
             spare.rename(path)
-        self._unsynced |= {plain.parent, plain}
 
     def _out_of_folder(self, path: Path) -> None:
         """`a/%self` becomes `a`, which is `path`: there is no `a/b` any more."""
@@ -218,7 +208,6 @@ class FileTree:
             (path / SELF).rename(spare)
             self._discard(path)
             spare.rename(path)
-        self._unsynced.add(path.parent)
 
     def _turn(self, changes: Sequence[Change]) -> None:
         old, new, switch = (self._own / name for name in ("old", "new", "switch"))
@@ -243,18 +232,15 @@ class FileTree:
         for name, _, path in members:
             spare = self._spare()
             spare.symlink_to(os.path.relpath(switch / name, path.parent))
-            self._rename(spare, path)
-        self._unsynced |= {old, new, self._own}
-        self.sync_folders()
+            spare.rename(path)
         spare = self._spare()
         spare.symlink_to(new.name)
         spare.rename(switch)  # now all are what they shall be
-        _fsync_folder(self._own)
         for name, change, path in members:
             if change.staged is None:
                 self._remove(change.key)
             else:
-                self._rename(new / name, path)
+                (new / name).rename(path)
         self._settle_switch()
 
     def _settle_switch(self) -> None:
@@ -266,10 +252,9 @@ class FileTree:
                     try:
                         spare = self._spare()
                         os.link(path.resolve(strict=True), spare)
-                        self._rename(spare, path)
+                        spare.rename(path)
                     except FileNotFoundError:
                         path.unlink()
-            self.sync_folders()
             switch.unlink()
         for name in ("old", "new"):
             shutil.rmtree(self._own / name, ignore_errors=True)
@@ -296,6 +281,7 @@ class FileTree:
         self._settle_folders()
         wanted = {document.key: document for document in live}
         there = {key: path for path, key in found.items() if key is not None}
+        self._remove_torn(there, wanted)
         differing = [
             document
             for key, document in wanted.items()
@@ -312,6 +298,20 @@ class FileTree:
             and stat.S_IMODE(about.st_mode) == self._access.mode
             and about.st_gid == (self._access.group if self._access.group is not None else os.getegid())
         )
+
+    def _remove_torn(self, there: dict[str, Path], wanted: Mapping[str, Stored]) -> None:
+        """After the machine went down, files with another content than they say: their names were on the disk, their
+        data was not. Once it is done it need not be done again before the machine goes down the next time."""
+        boot, seen = _BOOT_ID.read_text(encoding="ascii"), self._own / "boot"
+        if seen.exists() and seen.read_text(encoding="ascii") == boot:
+            return
+        for key in [key for key in there if key in wanted]:
+            if self._is_current(there[key], wanted[key]) and _sha256(there[key]) != wanted[key].sha256:
+                log.warning("file_torn", key=key)
+                there.pop(key).unlink()
+        spare = self._spare()
+        spare.write_text(boot, encoding="ascii")
+        spare.rename(seen)
 
     def _walk(self) -> Iterator[Path]:
         """All that is no folder, but for our own."""
@@ -335,10 +335,6 @@ class FileTree:
                     except OSError:
                         self._folder(path)  # as who may read is told now
 
-    def _rename(self, path: Path, to: Path) -> None:
-        path.rename(to)
-        self._unsynced.add(to.parent)
-
     def _discard(self, folder: Path) -> None:
         """Out of the way, with whatever somebody put into it."""
         spare = self._spare()
@@ -355,7 +351,6 @@ class FileTree:
         self._make_folders(folder.parent)
         folder.unlink(missing_ok=True)
         self._folder(folder)
-        self._unsynced.add(folder.parent)
 
     def _folder(self, path: Path) -> None:
         path.mkdir(exist_ok=True)
@@ -364,9 +359,6 @@ class FileTree:
         path.chmod(self._access.folder_mode)
 
 
-def _fsync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -36,7 +36,6 @@ class Files:
         self._publishing = asyncio.Lock()
         self._staged: dict[tuple[str, int, bytes], Path] = {}
         self._trusted = False  # whether the directory is what we believe it to be
-        self._syncing: asyncio.Task[None] | None = None
 
     @property
     def directory(self) -> Path | None:
@@ -47,13 +46,11 @@ class Files:
         return None if self._tree is None else self._tree.path(key)
 
     async def close(self) -> None:
-        if self._syncing is not None:
-            await self._syncing
         if self._tree is not None:
             await asyncio.to_thread(self._tree.close)
 
     async def stage(self, documents: Sequence[Arrived]) -> None:
-        """Writes the files of documents that are just being stored, so that the disk has both at once.
+        """Writes the files of documents that are just being stored, so that both are done at once.
 
         A failure is found again, and told, by `publish`.
         """
@@ -82,7 +79,6 @@ class Files:
                 while not await self._published(self._tree):
                     pass
                 await self._drop_staged()
-                self._sync_later(self._tree)
         self.on_published()
         self._store.note()
 
@@ -174,11 +170,6 @@ class Files:
         staged, self._staged = self._staged, {}
         for path in staged.values():
             await asyncio.to_thread(path.unlink, missing_ok=True)
-
-    def _sync_later(self, tree: FileTree) -> None:
-        """Names in folders need not be on the disk before the ack: the store is, and the next start looks."""
-        if self._syncing is None or self._syncing.done():
-            self._syncing = asyncio.create_task(asyncio.to_thread(tree.sync_folders))
 
 
 def _nothing(key: str) -> Stored:

@@ -14,7 +14,8 @@ from hvchannel_daemons import limits
 from hvchannel_daemons.guestd.channel_service import ChannelService
 from hvchannel_daemons.guestd.files import Files
 from hvchannel_daemons.guestd.hooks import Hooks
-from hvchannel_daemons.guestd.store import GuestStore, ReportQueueFull
+from hvchannel_daemons.guestd.report_queue import ReportQueueFull
+from hvchannel_daemons.guestd.store import GuestStore
 from hvchannel_daemons.guestd.store_tables import Stored
 from hvchannel_daemons.local import guest_local_pb2 as pb
 from hvchannel_daemons.local import guest_local_pb2_grpc

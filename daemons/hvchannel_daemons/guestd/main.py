@@ -15,7 +15,7 @@ from hvchannel_telemetry.metrics_options import AllowAny, MetricsAt, metrics_add
 from hvchannel_daemons import content, logs
 from hvchannel_daemons.channel.tls import TlsError
 from hvchannel_daemons.channel_options import ChannelCa, ChannelCert, ChannelKey, ChannelTls, channel_tls
-from hvchannel_daemons.guestd import daemon
+from hvchannel_daemons.guestd import daemon, whose
 from hvchannel_daemons.guestd.client import Change, GuestClient, GuestClientError
 from hvchannel_daemons.guestd.file_access import Access, FilesError, file_mode, group_id
 from hvchannel_daemons.guestd.hook_directory import HooksError
@@ -109,7 +109,7 @@ def run(
     A change whose hooks did not finish runs them again after a restart.
     """
     try:
-        logs.set_up(log_level, log_json)
+        logs.set_up(log_level, log_json, whose.fields)
         where = endpoint(listen, allow_any_address=allow_any_address)
         if no_files and files is not None:
             raise ValueError("--files and --no-files exclude each other")

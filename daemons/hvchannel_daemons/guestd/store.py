@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from hvchannel_daemons import limits
+from hvchannel_daemons.guestd import report_queue
 from hvchannel_daemons.guestd import store_tables as tables
+from hvchannel_daemons.guestd.report_queue import ReportQueueFull
 from hvchannel_daemons.guestd.store_tables import Arrived, QueuedReport, Stored
 from hvchannel_daemons.storage import pieces
 from hvchannel_daemons.storage.commits import CommitWatch
@@ -26,10 +28,6 @@ _LAST: Final = 2**63 - 1
 
 class StoreInUse(Exception):  # noqa: N818 - a fact about the directory
     """Another guestd holds the state directory."""
-
-
-class ReportQueueFull(Exception):  # noqa: N818 - a fact about the queue
-    """The hypervisor has not taken reports for too long; nothing was queued."""
 
 
 class NotBound(Exception):  # noqa: N818 - an event of normal operation
@@ -277,7 +275,7 @@ class GuestStore:
             about_key,
             about_revision,
         )
-        sequence = await self._database.write(lambda c: _queue(c, report))
+        sequence = await self._database.write(lambda c: report_queue.add(c, report))
         self._commits.note()
         return sequence
 
@@ -305,7 +303,7 @@ class GuestStore:
             if report is None:
                 return True
             try:
-                _queue(
+                report_queue.add(
                     c,
                     QueuedReport(0, uuid.uuid4().bytes, report_type, "application/json", report, now, *about),
                 )
@@ -326,34 +324,6 @@ class GuestStore:
 
 def full() -> str:
     return f"the guest holds {limits.LIVE_DOCUMENTS} documents already, which is the most"
-
-
-def _queue(c: sqlite3.Connection, report: QueuedReport) -> int:
-    """The sequence the report got, or has already. Raises ReportQueueFull."""
-    same = c.execute("SELECT sequence FROM reports WHERE id = ?", (report.id,)).fetchone()
-    if same is not None:
-        return int(same["sequence"])
-    count, size = c.execute("SELECT count(*), coalesce(sum(length(data)), 0) FROM reports").fetchone()
-    if count >= limits.QUEUED_REPORTS or size + len(report.data) > limits.QUEUED_REPORT_BYTES:
-        raise ReportQueueFull(
-            f"{count} reports with {size} bytes wait for the hypervisor already "
-            f"(at most {limits.QUEUED_REPORTS} and {limits.QUEUED_REPORT_BYTES} bytes)"
-        )
-    row = c.execute(
-        """INSERT INTO reports (id, type, content_type, data, time_unix_ns, about_key, about_revision)
-           VALUES (?, ?, ?, ?, ?, ?, ?)""",
-        (
-            report.id,
-            report.type,
-            report.content_type,
-            report.data,
-            report.time_unix_ns,
-            report.about_key,
-            report.about_revision,
-        ),
-    ).lastrowid
-    assert row is not None
-    return row
 
 
 def _check_bound(c: sqlite3.Connection, binding: Binding) -> None:

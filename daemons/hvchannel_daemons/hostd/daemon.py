@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from hvchannel_daemons import limits, logs
 from hvchannel_daemons.feed import Access, Feed, FeedAwayError, SessionState, open_feed
-from hvchannel_daemons.hostd import attachments, local_server
+from hvchannel_daemons.hostd import attachments, local_server, neighbours
 from hvchannel_daemons.hostd.backoff import Backoff
 from hvchannel_daemons.hostd.condition import Condition
 from hvchannel_daemons.hostd.link import VifLink, detached, shutting_down
@@ -63,6 +63,7 @@ class Links:
         if known is not None:
             await known.stop(detached())
         log.info("vif_attached", vif=vif, lip=lip)
+        neighbours.forget(lip)
         self._links[vif] = VifLink(
             vif,
             lip,
@@ -71,6 +72,7 @@ class Links:
             self._options.settings,
             host=self._options.host,
             source=self._options.source,
+            vifs=lambda: len(self._links),
         )
 
     async def detached(self, vif: str) -> None:

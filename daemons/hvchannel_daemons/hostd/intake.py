@@ -6,25 +6,31 @@ One that sends more all the same is not read until there is room.
 """
 
 import asyncio
+import math
 from collections import deque
 from typing import Final
 
 from hvchannel_daemons import limits
-from hvchannel_daemons.feed import Report
+from hvchannel_daemons.feed import Quota, Report
 
 REPORTS: Final = 64  # as many as a guest may have unacknowledged
 BYTES: Final = 4 * limits.MIB
 BURST_SECONDS: Final = 4.0  # a guest that was silent may say at once what it could have said in this time
 
+_DEFAULT: Final = Quota().reports_per_second
+
 
 class Intake:
-    def __init__(self, per_second: float) -> None:
+    """Allows what the default quota does until `set_rate` is called, which `rate_is_old` asks for at once."""
+
+    def __init__(self, per_second: float = _DEFAULT) -> None:
         self._clock = asyncio.get_running_loop().time
         self._waiting: deque[Report] = deque()
         self._bytes = 0
         self._changed = asyncio.Event()
         self.per_second = per_second
-        self._rated = self._counted = self._clock()
+        self._counted = self._clock()
+        self._rated = -math.inf
         self._allowed = self._most
 
     @property

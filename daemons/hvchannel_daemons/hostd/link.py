@@ -5,6 +5,7 @@ its state is in the feed."""
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Final
 
 import grpc
@@ -13,42 +14,57 @@ import structlog
 from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.channel import channel_pb2_grpc, transport
 from hvchannel_daemons.channel.closing import SessionOver
-from hvchannel_daemons.channel.pulse import PeerSilent
 from hvchannel_daemons.channel.tls import dial
 from hvchannel_daemons.feed import Claim, Feed, FeedError, Session, SessionState
 from hvchannel_daemons.hostd import metrics
-from hvchannel_daemons.hostd.backoff import Backoff
-from hvchannel_daemons.hostd.route import WrongRoute, check_source
+from hvchannel_daemons.hostd.backoff import Backoff, Damper, Pause, pace
+from hvchannel_daemons.hostd.endings import ending
+from hvchannel_daemons.hostd.route import check_source
 from hvchannel_daemons.hostd.session import HostSession, Peer, Settings
+from hvchannel_daemons.hostd.states import Ending, Machine
+from hvchannel_daemons.reasons import Reason
 
 log = structlog.get_logger()
 
-_STABLE_SECONDS: Final = 5.0  # a session that lasted this long has earned a quick first retry
+_REFRESH_PACES: Final = 10  # between two writes that tell no more than the number of attempts
 _STOP_SECONDS: Final = 3.0
 
 
 class VifLink:
     def __init__(
-        self, vif: str, lip: str, port: int, feed: Feed, settings: Settings, *, host: str, source: str | None
+        self,
+        vif: str,
+        lip: str,
+        port: int,
+        feed: Feed,
+        settings: Settings,
+        *,
+        host: str,
+        source: str | None,
+        vifs: Callable[[], int] = lambda: 1,
     ) -> None:
         """Starts at once. `host`: this hypervisor's name. `source`: the hypervisor's address on the channel,
-        if the route shall be checked."""
+        if the route shall be checked. `vifs` tells how many VIFs this hypervisor has."""
         self.lip = lip
         self._vif = vif
         self._port = port
         self._address = f"[{lip}]:{port}" if ":" in lip else f"{lip}:{port}"
         self._feed = feed
         self._settings = settings
-        self._host = host
         self._source = source
-        self._shown: tuple[SessionState, str] | None = None
+        self._vifs = vifs
+        self._damper = Damper(vifs)
+        self._machine = Machine(vif, self._address, host, time.time_ns)
+        self._began = 0.0  # the present session, loop time
+        self._shown: Session | None = None
+        self._shown_at = 0.0
         self._log = log.bind(vif=vif, address=self._address)
         self._stop: asyncio.Future[SessionOver] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._run(), name=f"vif-{vif}")
 
     @property
     def state(self) -> SessionState:
-        return self._shown[0] if self._shown is not None else SessionState.CONNECTING
+        return self._machine.state
 
     async def stop(self, over: SessionOver) -> None:
         """Ends the session, telling the guest why, and returns when nothing of it runs any more."""
@@ -61,6 +77,7 @@ class VifLink:
 
     async def _run(self) -> None:
         backoff = Backoff()
+        await self._wait(self._stop, self._damper.first())
         while not self._stop.done():
             try:
                 claim = await self._claimed()
@@ -82,27 +99,36 @@ class VifLink:
         return claiming.result()
 
     async def _contended(self, host: str) -> None:
-        await self._show(SessionState.CONTENDED, _served_by(self._vif, host))
+        self._machine.contended(_served_by(self._vif, host))
+        await self._show()
 
     async def _serve(self, claim: Claim) -> None:
         """Until it is to stop, or another hypervisor has taken the VIF."""
         over = _first(self._stop, claim)
-        backoff = Backoff()
-        await self._show(SessionState.CONNECTING, "")
         while not over.done():
-            began = asyncio.get_running_loop().time()
-            reason = await self._attempt(claim, over)
+            self._machine.connecting()
+            await self._show()
+            ending = await self._attempt(claim, over)
             if over.done():
                 break
-            if asyncio.get_running_loop().time() - began > _STABLE_SECONDS:
-                backoff.reset()
-            await self._show(SessionState.BACKOFF, reason)
-            await asyncio.wait((over,), timeout=backoff.pause())
+            pause = self._pause()
+            self._machine.ended(ending, damped=pause.damped, pause_seconds=pause.seconds)
+            await self._show()
+            await self._wait(over, pause)
         if not self._stop.done():
             await self._contended(claim.taken.result())
 
-    async def _attempt(self, claim: Claim, over: asyncio.Future[SessionOver]) -> str:
-        """Dials and runs one session; returns why it ended, in one line."""
+    def _pause(self) -> Pause:
+        """Until the next attempt, now that one has ended."""
+        if self._machine.state in (SessionState.SYNCING, SessionState.READY):
+            return self._damper.ended(asyncio.get_running_loop().time() - self._began)
+        return self._damper.failed()
+
+    async def _wait(self, over: asyncio.Future[SessionOver], pause: Pause) -> None:
+        await asyncio.wait((over,), timeout=pause.seconds)
+
+    async def _attempt(self, claim: Claim, over: asyncio.Future[SessionOver]) -> Ending:
+        """Dials and runs one session; returns why it ended."""
         try:
             if self._source is not None:
                 check_source(self.lip, self._port, self._source)
@@ -112,22 +138,13 @@ class VifLink:
                 tls = self._settings.tls
                 async with dial(target, self._vif, transport.CLIENT, tls) as channel:
                     await self._converse(channel, claim, over)
-        except WrongRoute as error:
-            return str(error)
-        except TimeoutError:
-            return f"no answer from {self._address} within {self._settings.connect_seconds:g} s"
-        except grpc.aio.AioRpcError as error:
-            return transport.cause(error.code(), error.details(), self._address)
-        except PeerSilent as error:
-            return f"guest is silent: {error}"
-        except SessionOver as ended:
-            return str(ended)
-        except FeedError as error:
-            self._log.error("feed_failed", error=str(error))
-            return str(error)
         except Exception as error:  # one VIF's trouble must not end hostd, nor go unseen
-            self._log.exception("session_failed")
-            return f"internal error: {type(error).__name__}: {error}"
+            ended = ending(error, self._address)
+            if ended.code is Reason.INTERNAL:
+                self._log.exception("session_failed")
+            elif ended.code is Reason.FEED_FAILED:
+                self._log.error("feed_failed", error=ended.line)
+            return ended
         raise AssertionError("a session ends by raising")
 
     async def _converse(
@@ -146,30 +163,37 @@ class VifLink:
                 raise over.result()
             if not connecting.done():
                 connecting.cancel()
-                raise TimeoutError
+                seconds = self._settings.connect_seconds
+                raise TimeoutError(f"no answer from {self._address} within {seconds:g} s")
             connecting.result()
-            await self._show(SessionState.NEGOTIATING, "")
-            await HostSession(
-                call, self._feed, self._vif, self._settings, self._observe, claim.changed, over
-            ).run()
+            self._machine.negotiating()
+            await self._show()
+            settings = self._settings.for_vifs(self._vifs())
+            await HostSession(call, self._feed, self._vif, settings, self._observe, claim.changed, over).run()
         finally:
             call.cancel()
 
     async def _observe(self, state: SessionState, peer: Peer) -> None:
-        await self._show(state, "", peer)
+        if state is SessionState.SYNCING:
+            self._began = asyncio.get_running_loop().time()
+            self._machine.syncing(peer.version, peer.agent)
+        else:
+            self._machine.ready()
+        await self._show()
 
-    async def _show(self, state: SessionState, reason: str, peer: Peer | None = None) -> None:
-        """Writes the state to the feed when it is news: a guest that stays away costs no writes."""
-        if self._shown == (state, reason):
-            return
-        self._shown = (state, reason)
-        bad = state in (SessionState.BACKOFF, SessionState.CONTENDED)
-        report = self._log.warning if bad else self._log.info
-        report("session", state=state.value, reason=reason)
-        peer = peer or Peer()
-        session = Session(
-            self._vif, state, reason, time.time_ns(), self._address, peer.version, peer.agent, self._host
-        )
+    async def _show(self) -> None:
+        """Writes the record to the feed when it is news: a guest that stays away costs next to no writes. So its
+        next attempts are not shown as CONNECTING, and their number only now and then."""
+        session, shown, now = self._machine.record(), self._shown, asyncio.get_running_loop().time()
+        if shown is not None:
+            same = (session.state, session.code, session.reason) == (shown.state, shown.code, shown.reason)
+            again = session.state is SessionState.CONNECTING
+            if again or (same and now - self._shown_at < _REFRESH_PACES * pace(self._vifs())):
+                return
+        if shown is None or (session.state, session.reason) != (shown.state, shown.reason):
+            report = self._log.warning if session.code else self._log.info
+            report("session", state=session.state.value, code=session.code.value, reason=session.reason)
+        self._shown, self._shown_at = session, now
         try:
             await self._feed.set_session(session)
         except FeedError as error:

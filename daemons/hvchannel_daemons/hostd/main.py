@@ -3,9 +3,10 @@
 
 import asyncio
 import ipaddress
+import math
 import socket
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from hvchannel_telemetry.exposition import MetricsAddressError
@@ -22,6 +23,8 @@ from hvchannel_daemons.feed_options import FeedAt, takes_feed
 from hvchannel_daemons.hostd import daemon
 from hvchannel_daemons.hostd.session import Settings
 from hvchannel_daemons.process import run_until_signal
+
+_HEARTBEAT: Final = (0.1, 60.0)  # seconds, as the protocol allows
 
 app = typer.Typer(name="hostd", add_completion=False, pretty_exceptions_enable=False)
 
@@ -56,8 +59,13 @@ def hostd(
         int, typer.Option(min=1, max=65535, help="TCP port of guestd, at each VIF's LIP.")
     ] = 2345,
     heartbeat: Annotated[
-        float, typer.Option(min=0.1, max=60, help="Seconds; a guest silent for three of them is given up.")
-    ] = 1.0,
+        str,
+        typer.Option(
+            metavar="SECONDS|auto",
+            help="0.1 to 60; a guest silent for three of them is given up. auto: 1 s for up to 100 VIFs, longer for "
+            "more of them, 10 s for 1,000.",
+        ),
+    ] = "auto",
     local_socket: Annotated[
         Path | None,
         typer.Option(
@@ -86,9 +94,9 @@ def hostd(
     session up, sends what the guest lacks, and records acks, reports and the session's state in the feed.
     """
     try:
-        logs.set_up(log_level, log_json)
         if source is not None:
             ipaddress.ip_address(source)
+        every = _heartbeat(heartbeat)
         name = limits.check_host(host if host is not None else socket.gethostname())
         if not at.where:
             raise ValueError(f"which feed? give --feed ({FORMS}) or set HVCHANNEL_FEED")
@@ -99,7 +107,7 @@ def hostd(
     except (ValueError, TlsError) as error:
         typer.echo(f"hostd: {error}", err=True)
         raise typer.Exit(2) from error
-    settings = Settings(heartbeat_seconds=heartbeat, tls=channel)
+    settings = Settings(heartbeat_seconds=every, tls=channel)
     options = daemon.Options(
         control,
         at.where,
@@ -121,6 +129,19 @@ def hostd(
     except (FeedError, SocketError, MetricsAddressError) as error:
         typer.echo(f"hostd: {error}", err=True)
         raise typer.Exit(1) from error
+
+
+def _heartbeat(text: str) -> float | None:
+    """Seconds; None: by the number of VIFs. Raises ValueError."""
+    if text == "auto":
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not _HEARTBEAT[0] <= seconds <= _HEARTBEAT[1]:
+        raise ValueError(f"--heartbeat {text!r} is not valid (valid: 0.1 to 60 seconds, or auto)")
+    return seconds
 
 
 def main() -> None:

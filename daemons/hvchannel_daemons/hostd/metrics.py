@@ -8,25 +8,24 @@ from collections import Counter as Tally
 from collections.abc import Iterator, Mapping
 from typing import Final, Protocol
 
-import grpc
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from hvchannel_daemons.channel import channel_pb2 as pb
-from hvchannel_daemons.channel.closing import SessionOver
-from hvchannel_daemons.channel.pulse import PeerSilent
 from hvchannel_daemons.channel.tls import Tls
 from hvchannel_daemons.feed import Ack, Feed, FeedError, Outcome, SessionState
 from hvchannel_daemons.hostd.condition import Condition
-from hvchannel_daemons.hostd.route import WrongRoute
+from hvchannel_daemons.hostd.endings import ending
 
 _PENDING_SECONDS: Final = 10.0  # between two counts of what is pending: it takes a look at each VIF
 _PATIENCE_SECONDS: Final = 2.0
 
 ATTEMPTS: Final = Counter("hvchannel_hostd_session_attempts", "Times a guest was dialled.", registry=None)
 ENDS: Final = Counter(
-    "hvchannel_hostd_session_ends", "Attempts and sessions that ended, by why.", ["reason"], registry=None
+    "hvchannel_hostd_session_ends",
+    "Attempts and sessions that ended, by the code of docs/sessions.md.",
+    ["reason"],
+    registry=None,
 )
 SENT: Final = Counter(
     "hvchannel_hostd_documents_sent", "Documents and tombstones sent, again too.", registry=None
@@ -57,7 +56,7 @@ def attempt() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        ENDS.labels(_reason(error)).inc()
+        ENDS.labels(ending(error, "").code.value).inc()
         raise
 
 
@@ -66,26 +65,6 @@ def acked(ack: Ack, put_unix_ns: int) -> None:
     ACKS.labels(ack.outcome.value).inc()
     if ack.outcome is Outcome.STORED:
         LATENCY.observe(max(0, time.time_ns() - put_unix_ns) / 1e9)
-
-
-def _reason(error: Exception) -> str:
-    """One of few."""
-    match error:
-        case SessionOver(reason=pb.Closing.REASON_UNSPECIFIED):
-            return "closed_by_guest"
-        case SessionOver():
-            return pb.Closing.Reason.Name(error.reason).lower()
-        case WrongRoute():
-            return "wrong_route"
-        case TimeoutError():
-            return "no_answer"
-        case grpc.aio.AioRpcError():
-            return "connection"
-        case PeerSilent():
-            return "silent"
-        case FeedError():
-            return "feed"
-    return "internal"
 
 
 class Sessions(Protocol):

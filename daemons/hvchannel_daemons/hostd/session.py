@@ -5,7 +5,7 @@ records acks and reports."""
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import grpc
@@ -13,12 +13,14 @@ import structlog
 
 from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.channel import transport
-from hvchannel_daemons.channel.closing import SessionOver, first_cause, told
+from hvchannel_daemons.channel.closing import SessionOver, first_cause
 from hvchannel_daemons.channel.pulse import Pulse
 from hvchannel_daemons.channel.tls import Tls
 from hvchannel_daemons.channel.versions import AGENT, GROUPS, SPOKEN, Versions
 from hvchannel_daemons.feed import Feed, SessionState
 from hvchannel_daemons.hostd import metrics, untrusted
+from hvchannel_daemons.hostd.backoff import pace
+from hvchannel_daemons.hostd.endings import AckOverdue, GuestClosed
 from hvchannel_daemons.hostd.intake import Intake
 from hvchannel_daemons.hostd.outbox import Outbox
 from hvchannel_daemons.hostd.sending import Sender
@@ -35,10 +37,19 @@ _QUOTA_SECONDS: Final = 5.0  # a change of the quota of reports is heard of with
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    heartbeat_seconds: float = 1.0
+    heartbeat_seconds: float | None = 1.0  # None: by the number of VIFs
     connect_seconds: float = 3.0
     versions: Versions = SPOKEN
     tls: Tls | None = None  # on the channel
+
+    @property
+    def heartbeat(self) -> float:
+        """Seconds."""
+        return pace(0) if self.heartbeat_seconds is None else self.heartbeat_seconds
+
+    def for_vifs(self, vifs: int) -> "Settings":
+        """For one session among so many."""
+        return replace(self, heartbeat_seconds=pace(vifs)) if self.heartbeat_seconds is None else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +84,7 @@ class HostSession:
         self._observe = observe
         self._wake = wake
         self._stop = stop
-        self._pulse = Pulse(settings.heartbeat_seconds)
+        self._pulse = Pulse(settings.heartbeat)
         self._writing = asyncio.Lock()  # gRPC allows one write at a time
         self._last_report = 0
         self._synced = False
@@ -93,7 +104,7 @@ class HostSession:
         backlog_until = await self._feed.position(self._vif)
         await self._feed.record_inventory(self._vif, held)
         outbox = Outbox(self._wake, held, backlog_until)
-        intake = Intake((await self._feed.quota(self._vif)).reports_per_second)
+        intake = Intake()
         del held
         await self._observe(SessionState.SYNCING, peer)
         try:
@@ -120,7 +131,7 @@ class HostSession:
             max_version=versions.greatest,
             vif_id=self._vif,
             origin=self._feed.origin,
-            heartbeat_ms=int(self._settings.heartbeat_seconds * 1000),
+            heartbeat_ms=int(self._settings.heartbeat * 1000),
             agent=AGENT,
         )
         await self._send(pb.HostMessage(hello=hello))
@@ -223,9 +234,7 @@ class HostSession:
             oldest = outbox.oldest()
             if oldest is not None and oldest[2] > _ACK_SECONDS:
                 key, revision, seconds = oldest
-                raise SessionOver(
-                    pb.Closing.SILENT, f"no ack of {key} revision {revision} for {seconds:.0f} s"
-                )
+                raise AckOverdue(f"no ack of {key} revision {revision} for {seconds:.0f} s")
 
     async def _stopped(self) -> None:
         raise await asyncio.shield(self._stop)
@@ -245,7 +254,7 @@ class HostSession:
         assert isinstance(message, pb.GuestMessage)
         self._pulse.heard()
         if message.WhichOneof("message") == "closing":
-            raise SessionOver(pb.Closing.REASON_UNSPECIFIED, f"guest: {told(message.closing)}")
+            raise GuestClosed(message.closing)
         return message
 
     async def _raise_status(self) -> None:
@@ -254,7 +263,7 @@ class HostSession:
             raise self._over
         code = await self._call.code()
         if code is grpc.StatusCode.OK:
-            raise SessionOver(pb.Closing.REASON_UNSPECIFIED, "the guest ended the stream")
+            raise GuestClosed(None)
         raise grpc.aio.AioRpcError(
             code,
             await self._call.initial_metadata(),

@@ -7,15 +7,14 @@ log is being written: the commit becomes visible shortly after that, when the wr
 
 import asyncio
 import contextlib
-import sqlite3
 from collections.abc import AsyncIterator
 from typing import Final
 
 from hvchannel_daemons.storage.database import Database, DatabaseError
 from hvchannel_daemons.storage.modified import Modified
 
-_QUICK_SECONDS: Final = 0.001
-_QUICK_POLLS: Final = 25
+_QUICK_SECONDS: Final = 0.0002
+_QUICK_POLLS: Final = 125
 
 
 class CommitWatch:
@@ -60,7 +59,7 @@ class CommitWatch:
         log = Modified(path.with_name(path.name + "-wal"))
         quick = 0  # polls left of the quick ones
         try:
-            seen = await self._database.read(_data_version)
+            seen = self._database.version()
             self._polling.set()
             while True:
                 if quick > 0:
@@ -73,7 +72,7 @@ class CommitWatch:
                 if log.event.is_set():
                     log.event.clear()
                     quick = _QUICK_POLLS
-                now = await self._database.read(_data_version)
+                now = self._database.version()
                 if now != seen:
                     seen = now
                     quick = 0
@@ -83,8 +82,3 @@ class CommitWatch:
             self._polling.set()
             # once this task is done: whoever waits shall see its error
             asyncio.get_running_loop().call_soon(self.note)
-
-
-def _data_version(connection: sqlite3.Connection) -> int:
-    version: int = connection.execute("PRAGMA data_version").fetchone()[0]
-    return version

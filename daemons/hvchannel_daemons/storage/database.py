@@ -16,13 +16,19 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
 _GROUP = 256  # work items in one transaction, at most
 _BUSY_SECONDS = 30.0
+
+
+class _Waiting(NamedTuple):
+    work: Work[Any]
+    future: asyncio.Future[Any]
+    durable: bool
 
 
 class DatabaseError(Exception):
@@ -86,10 +92,12 @@ class Database:
             self._writer = connect(path)
             self._create(schema, version, set_up, update)
             self._reader = connect(path)
+            self._versions = connect(path)
         except (OSError, sqlite3.Error) as error:
             raise DatabaseError(f"{path}: {error}") from error
         self._reading = ThreadPoolExecutor(1, thread_name_prefix=f"{path.name}-read")
-        self._waiting: queue.SimpleQueue[tuple[Work[Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._waits = True  # see `_wait_for_disk`
         self._thread = threading.Thread(target=self._write_groups, name=f"{path.name}-write", daemon=True)
         self._thread.start()
         self._closed = False
@@ -114,14 +122,25 @@ class Database:
             update(self._writer)
         self._writer.execute("COMMIT")
 
-    async def write(self, work: Work[T]) -> T:
-        """Runs `work` in a transaction and returns its result once that is durable. Raises what `work`
-        raises, and DatabaseError when the commit fails (then nothing of the group was written)."""
+    async def write(self, work: Work[T], *, durable: bool = True) -> T:
+        """Runs `work` in a transaction and returns its result once that is durable; if it need not be, once others see
+        it: it is on the disk not later than the next durable write. Raises what `work` raises, and DatabaseError when
+        the commit fails (then nothing of the group was written)."""
         if self._closed:
             raise DatabaseError(f"{self.path}: closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.put((work, future))
+        self._waiting.put(_Waiting(work, future, durable))
         return await future
+
+    def version(self) -> int:
+        """Another number after each commit of another connection. To be called by the event loop's own thread: it reads
+        shared memory, and waits for nobody. Raises DatabaseError."""
+        if self._closed:
+            raise DatabaseError(f"{self.path}: closed")
+        try:
+            return int(self._versions.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error as error:
+            raise DatabaseError(f"{self.path}: {error}") from error
 
     async def read(self, work: Work[T]) -> T:
         """Runs `work` on the reading connection; it sees every write that was answered before."""
@@ -140,8 +159,8 @@ class Database:
         self._waiting.put(None)
         self._thread.join()
         self._reading.shutdown(wait=True)
-        self._reader.close()
-        self._writer.close()
+        for connection in (self._versions, self._reader, self._writer):
+            connection.close()
 
     def _write_groups(self) -> None:
         while True:
@@ -163,18 +182,19 @@ class Database:
             if closing:
                 return
 
-    def _commit(self, group: list[tuple[Work[Any], asyncio.Future[Any]]]) -> None:
+    def _commit(self, group: list[_Waiting]) -> None:
         outcomes: list[tuple[asyncio.Future[Any], Any, Exception | None]] = []
         try:
+            self._wait_for_disk(any(waiting.durable for waiting in group))
             self._writer.execute("BEGIN IMMEDIATE")
-            for work, future in group:
+            for work, future, _ in group:
                 outcomes.append((future, *self._in_savepoint(work)))
             self._writer.execute("COMMIT")
         except sqlite3.Error as error:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
             failure = DatabaseError(f"{self.path}: {error}")
-            outcomes = [(future, None, failure) for _, future in group]
+            outcomes = [(future, None, failure) for _, future, _ in group]
         by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any, Exception | None]]] = {}
         for outcome in outcomes:
             by_loop.setdefault(outcome[0].get_loop(), []).append(outcome)
@@ -183,6 +203,12 @@ class Database:
                 RuntimeError
             ):  # the loop was closed: nobody waits for the answer any more
                 loop.call_soon_threadsafe(_answer, answered)
+
+    def _wait_for_disk(self, wait: bool) -> None:
+        """Whether a commit does. In WAL the one that does brings all before it to the disk, too."""
+        if wait is not self._waits:
+            self._writer.execute(f"PRAGMA synchronous={'FULL' if wait else 'NORMAL'}")
+            self._waits = wait
 
     def _in_savepoint(self, work: Work[Any]) -> tuple[Any, Exception | None]:
         self._writer.execute("SAVEPOINT work")

@@ -10,10 +10,17 @@
 #define COUNTED_BY(counter) pna_direct_counter = counter;
 #define COUNT(counter) counter.count()
 
+// A counter per entry, of tables whose entries a controller writes.
+#define ENTRY_COUNTER(called, counter) @name(called) DIRECT_COUNTER(counter);
+#define ENTRIES_COUNTED_BY(counter) COUNTED_BY(counter)
+#define COUNT_ENTRY(counter) COUNT(counter);
+
 // One meter per port: p4c-bm2-pna compiles no DirectMeter.
 #define POLICER(meter) Meter<port_t>(PER_VIF_SIZE, PNA_MeterType_t.BYTES) meter
 #define METERED_BY(meter)
 #define POLICE(meter, meta) meta.color = meter.execute(meta.in_port)
+
+#define FROM_CONTROLLER(istd) ((port_t)istd.input_port == CPU_PORT)
 
 // What PNA's package has before the main control (nothing: decryption is not in bmv2's), and how its deparser takes the
 // headers.

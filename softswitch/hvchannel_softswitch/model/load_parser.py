@@ -163,6 +163,8 @@ def _extract(place: Place, varbit: ex.Expression | None, scope: Scope) -> st.Par
     kind, value = place.at("type").string(), place.at("value")
     if kind == "regular":
         header = scope.header(value)
+        if header.metadata:
+            place.malformed(f"{header.name!r} is metadata; only headers are extracted")
         _extractable(place, header.name, header.type, varbit)
         return st.Extract(header.name, varbit)
     if kind == "stack":

@@ -122,11 +122,7 @@ class Claims:
             return await self._link.publish(subject, b"", {OPERATION: "DEL"}, last=before)
 
         with contextlib.suppress(WrongSequenceError):  # it is done already, or another has it
-            upto = await self._link.call(write)
-            # no trace is left of a VIF that is nowhere; what another wrote meanwhile comes after
-            await self._link.call(
-                lambda: self._link.js.purge_stream(self._layout.state, seq=upto + 1, subject=subject)
-            )
+            await self._link.call(write)
 
     async def may_write(self, vif: str) -> bool:
         """Whether the VIF is ours; after the connection was lost, not before that is known."""

@@ -4,7 +4,6 @@ all of them, before the message that refers to them."""
 
 import asyncio
 import contextlib
-import uuid
 from collections import OrderedDict
 from typing import Final
 
@@ -27,9 +26,8 @@ class Contents:
         self._kept: OrderedDict[tuple[int | str, int], bytes] = OrderedDict()
         self._bytes = 0
 
-    async def write(self, content: bytes, name: str = "") -> str:
-        """Stores the pieces and returns the handle, which is `name` where one is given. Raises FeedError."""
-        handle = name or uuid.uuid4().hex
+    async def write(self, content: bytes, handle: str) -> str:
+        """Stores the pieces and returns the handle. Raises FeedError."""
         room = asyncio.Semaphore(_AT_ONCE)
 
         async def write_piece(n: int) -> None:

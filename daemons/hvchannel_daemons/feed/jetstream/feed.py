@@ -4,15 +4,12 @@ answers from its mirror."""
 
 import asyncio
 import contextlib
-import hashlib
-import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from hvchannel_daemons import limits
-from hvchannel_daemons.feed.groups import Member, check_group
+from hvchannel_daemons.feed.groups import Member
 from hvchannel_daemons.feed.interface import (
     Ack,
     Claim,
@@ -32,8 +29,10 @@ from hvchannel_daemons.feed.jetstream.contents import Contents
 from hvchannel_daemons.feed.jetstream.layout import Layout, decoded, ensure, last, names, subjects
 from hvchannel_daemons.feed.jetstream.link import Link, WrongSequenceError
 from hvchannel_daemons.feed.jetstream.mirror import Mirror
+from hvchannel_daemons.feed.jetstream.orphans import Orphans
+from hvchannel_daemons.feed.jetstream.putting import Putting
 from hvchannel_daemons.feed.jetstream.reader import everything
-from hvchannel_daemons.feed.jetstream.records import Entry, Known, Stored
+from hvchannel_daemons.feed.jetstream.records import Known
 from hvchannel_daemons.feed.jetstream.replay import newest, replayed
 from hvchannel_daemons.feed.jetstream.reports import Reports
 from hvchannel_daemons.feed.jetstream.room import Room
@@ -43,7 +42,8 @@ from hvchannel_daemons.feed.quotas import Quota, Usage
 from hvchannel_daemons.storage.pieces import ContentGone
 
 _RELEASE_SECONDS: Final = 0.2  # between looks at whether the server is there
-_DROPPED: Final[Message] = (b"", {records.OPERATION: "DEL"})
+_DROPPED: Final[Message] = (b"", records.headers({"held": True}, deleted=True))
+_RELEASED: Final[Message] = (b"", {records.OPERATION: "DEL"})
 
 
 class NatsFeed:
@@ -61,8 +61,9 @@ class NatsFeed:
         self._watching = Watching(link, layout)
         self._room = Room(link, layout)
         self._mirror = Mirror(link, layout, self._contents, self._claims, origin)
+        self._orphans = Orphans(link, layout, self._contents, self._claims, self._mirror)
         self._releasing: dict[str, asyncio.Task[None]] = {}
-        self._putting: dict[tuple[str, str], asyncio.Lock] = {}
+        self._putting = Putting(link, layout, self._contents, self._room)
 
     @classmethod
     async def open(cls, url: NatsUrl, access: Access, *, create: bool = True) -> "NatsFeed":
@@ -89,79 +90,13 @@ class NatsFeed:
         return self._link.epoch
 
     async def put(self, vif: str, key: str, content: bytes, content_type: str) -> int:
-        limits.check_vif(vif)
-        limits.check_key(key)
-        limits.check_content_type(content_type)
-        limits.check_size(len(content))
-        digest = await asyncio.to_thread(lambda: hashlib.sha256(content).digest())
-        await self._room.check(vif, {key: len(content)})
-        large = len(content) > limits.PIECE_BYTES
-        pieces = await self._contents.write(content) if large else None
-
-        async def message(put: str, revision: int, old: Entry | None) -> Message:
-            size, now = len(content), time.time_ns()
-            headers = records.document_headers(put, revision, content_type, digest, size, now, pieces)
-            return b"" if large else content, headers
-
-        replaced = await self._replace(vif, key, message)
-        assert replaced is not None
-        await self._contents.drop(replaced.old)
-        return replaced.revision
+        return await self._putting.put(vif, Member(key, content, content_type))
 
     async def delete(self, vif: str, key: str) -> int | None:
-        limits.check_vif(vif)
-        limits.check_key(key)
-
-        async def message(put: str, revision: int, old: Entry | None) -> Message | None:
-            if not await self._is_live(vif, key):
-                return None
-            return b"", records.tombstone_headers(put, revision, time.time_ns())
-
-        replaced = await self._replace(vif, key, message)
-        if replaced is None:
-            return None
-        await self._contents.drop(replaced.old)
-        return replaced.revision
+        return await self._putting.delete(vif, key)
 
     async def put_group(self, vif: str, members: Sequence[Member]) -> dict[str, int]:
-        check_group(vif, members)
-        live = await asyncio.gather(*(self._is_live(vif, member.key) for member in members))
-        put = [m for m, is_live in zip(members, live, strict=True) if m.content is not None or is_live]
-        await self._room.check(vif, {m.key: None if m.content is None else len(m.content) for m in put})
-        group = (uuid.uuid4().hex, len(put)) if len(put) > 1 else records.NO_GROUP
-        replaced = {member.key: await self._put_member(vif, member, group) for member in put}
-        if group[0]:
-            # until here nobody sees anything of it, and if we die now nobody ever will
-            await self._mark(vif, group[0], list(replaced))
-        for one in replaced.values():
-            await self._contents.drop(one.old)
-        return {key: one.revision for key, one in replaced.items()}
-
-    async def _put_member(self, vif: str, member: Member, group: tuple[str, int]) -> "_Replaced":
-        content = member.content
-        large = content is not None and len(content) > limits.PIECE_BYTES
-        pieces = await self._contents.write(content) if content is not None and large else None
-        digest = await asyncio.to_thread(lambda: hashlib.sha256(content or b"").digest())
-
-        async def message(put: str, revision: int, old: Entry | None) -> Message:
-            now = time.time_ns()
-            if content is None:
-                return b"", records.tombstone_headers(put, revision, now, group)
-            headers = records.document_headers(
-                put, revision, member.content_type, digest, len(content), now, pieces, group
-            )
-            return b"" if large else content, headers
-
-        replaced = await self._replace(vif, member.key, message)
-        assert replaced is not None
-        return replaced
-
-    async def _mark(self, vif: str, group: str, keys: list[str]) -> None:
-        subject = self._layout.group(vif, group)
-        with contextlib.suppress(WrongSequenceError):  # it is there already: only the answer got lost
-            await self._link.call(
-                lambda: self._link.publish(subject, b"", records.headers({"keys": keys}), last=0)
-            )
+        return await self._putting.put_group(vif, members)
 
     async def quota(self, vif: str) -> Quota:
         return await self._room.quota(vif)
@@ -179,9 +114,8 @@ class NatsFeed:
         if (held := self._mirror.of(vif)) is not None:
             document = held.documents.get(key)
             return _delivery(document, held.acks.get(key, Known())) if document else None
-        stored, ack = await self._last(vif, key)
-        document = await newest(self._link, self._layout, vif, key, stored)
-        return _delivery(document, ack) if document is not None else None
+        document, known = await self._putting.newest(vif, key)
+        return _delivery(document, known) if document is not None else None
 
     async def content(self, document: Document) -> bytes:
         count = -(-document.size // limits.PIECE_BYTES)
@@ -258,10 +192,12 @@ class NatsFeed:
         await self._claims.start(host)
         self._link.patient = True
         await self._mirror.start()
+        self._orphans.start()
         sessions = self._layout.sessions_of(host)
         before = await everything(self._link, self._layout.state, sessions, after=None)
         await self._behind.put({stored.subject: _DROPPED for stored in before if stored.data})
-        return {decoded(stored.subject.rpartition(".")[2]) for stored in before}
+        held = [stored for stored in before if stored.data or stored.about]
+        return {decoded(stored.subject.rpartition(".")[2]) for stored in held}
 
     async def failed(self) -> None:
         failures = [asyncio.ensure_future(part.failed()) for part in (self._claims, self._mirror)]
@@ -300,9 +236,7 @@ class NatsFeed:
         session = self._layout.session(self._claims.host, vif)
         await self._forget(vif)
         await self._claims.release(vif)
-        await self._behind.put({session: _DROPPED})
-        # and no trace of it is left here: what there is of this host when its hostd starts is what it never released
-        await self._link.call(lambda: self._link.js.purge_stream(self._layout.state, subject=session))
+        await self._behind.put({session: _RELEASED})
 
     async def documents(self, vif: str, *, after: int, limit: int) -> list[Document]:
         found, _ = await self._of(vif, acks=False)
@@ -366,49 +300,10 @@ class NatsFeed:
         await self._behind.close()
         for releasing in self._releasing.values():
             releasing.cancel()
+        await self._orphans.close()
         await self._mirror.close()
         await self._claims.close()
         await self._link.close()
-
-    async def _replace(self, vif: str, key: str, message: "records.MakeMessage") -> "_Replaced | None":
-        """Compare-and-set until nobody came between. `message` gives what to store after `old`, None: nothing."""
-        put = uuid.uuid4().hex
-        subject = self._layout.document(vif, key)
-        async with self._putting.setdefault((vif, key), asyncio.Lock()):
-            while True:
-                stored, ack = await self._last(vif, key)
-                sequence, old = (stored.sequence, records.entry(stored, vif, key)) if stored else (0, None)
-                if old is not None and old.put == put:
-                    return _Replaced(old.document.revision, None)  # stored already: only the answer got lost
-                # also beyond what the guest holds: a feed restored from an old copy must not hand out
-                # revisions a second time
-                revision = 1 + max(old.document.revision if old else 0, ack.acknowledged)
-                made = await message(put, revision, old)
-                if made is None:
-                    return None
-                data, headers = made
-
-                async def publish(
-                    data: bytes = data, headers: dict[str, str] | None = headers, last: int = sequence
-                ) -> int:
-                    return await self._link.publish(subject, data, headers, last=last)
-
-                with contextlib.suppress(WrongSequenceError):
-                    await self._link.call(publish)
-                    return _Replaced(revision, old.document.content if old else None)
-
-    async def _last(self, vif: str, key: str) -> tuple[Stored | None, Known]:
-        """The last message of a key, and the guest's last answer."""
-        stored, ack = await asyncio.gather(
-            last(self._link, self._layout.documents, self._layout.document(vif, key)),
-            last(self._link, self._layout.state, self._layout.ack(vif, key)),
-        )
-        return stored, Known.decoded(ack)
-
-    async def _is_live(self, vif: str, key: str) -> bool:
-        stored = await last(self._link, self._layout.documents, self._layout.document(vif, key))
-        document = await newest(self._link, self._layout, vif, key, stored)
-        return document is not None and not document.deleted
 
     async def _of(self, vif: str, *, acks: bool = True) -> tuple[dict[str, Document], dict[str, Known]]:
         """The newest documents of a VIF by key, oldest change first, and the guest's last answers."""
@@ -434,12 +329,6 @@ class NatsFeed:
         found = await everything(self._link, self._layout.state, self._layout.sessions_of(None), after=None)
         sessions = [records.decode_session(stored) for stored in found]
         return [session for session in sessions if session is not None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Replaced:
-    revision: int
-    old: int | str | None  # the content that it replaced
 
 
 def _delivery(document: Document, known: Known) -> Delivery:

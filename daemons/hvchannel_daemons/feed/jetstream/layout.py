@@ -6,6 +6,7 @@ docs/feed.md tells operators the same: whoever changes one changes the other.
 
 import asyncio
 import json
+import uuid
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -121,6 +122,24 @@ class Layout:
 
     def pieces_of(self, content: str) -> str:
         return f"hvchannel.{self.name}.pieces.{content}.*"
+
+    def pieces_of_vif(self, vif: str) -> str:
+        return f"hvchannel.{self.name}.pieces.{encoded(vif)}.*.*"
+
+    def new_content(self, vif: str) -> str:
+        """A handle for contents of the VIF in pieces."""
+        return f"{encoded(vif)}.{uuid.uuid4().hex}"
+
+    def report_content(self, vif: str, identity: str) -> str:
+        """The handle of a report's content: the same at every try, so that what an earlier one left is written over."""
+        return f"{encoded(vif)}.report-{identity}"
+
+    def content_of(self, piece: str) -> str:
+        """The handle that a piece's subject belongs to."""
+        return ".".join(piece.split(".")[-3:-1])
+
+    def is_of_report(self, content: str) -> bool:
+        return ".report-" in content
 
     def reports_of(self, vif: str | None) -> str:
         return f"hvchannel.{self.name}.reports.{encoded(vif) if vif else '*'}"

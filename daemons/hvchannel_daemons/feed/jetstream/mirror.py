@@ -85,6 +85,10 @@ class Mirror:
         found = self._vifs.get(vif)
         return found if found is not None and found.complete else None
 
+    @property
+    def vifs(self) -> list[str]:
+        return list(self._vifs)
+
     async def add(self, claim: Claim) -> dict[str, int]:
         """Returns when it knows all there is of the VIF: with the sequences of the acks' subjects. Raises FeedError."""
         await self.drop(claim.vif)
@@ -231,7 +235,7 @@ class Mirror:
     async def _rounds(self) -> None:
         """Finds what word was lost of, between the servers of a cluster: each VIF every ROUND_SECONDS."""
         while True:
-            vifs = list(self._vifs)
+            vifs = self.vifs
             for vif in vifs:
                 await asyncio.sleep(ROUND_SECONDS / len(vifs))
                 one = self._vifs.get(vif)

@@ -3,7 +3,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 from nats.aio.msg import Msg
@@ -19,6 +20,7 @@ from hvchannel_daemons.feed.interface import (
     SessionState,
     StoredReport,
 )
+from hvchannel_daemons.reasons import Reason
 
 ABOUT: Final = "Hvchannel"
 OPERATION: Final = "KV-Operation"  # how key-value clients know a deletion
@@ -32,6 +34,7 @@ class Stored:
     sequence: int
     headers: Mapping[str, str]
     data: bytes
+    time: datetime | None = None  # server's clock; None: not asked for
 
     @property
     def about(self) -> dict[str, Any] | None:
@@ -45,7 +48,7 @@ class Stored:
 
 def lifted(message: RawStreamMsg) -> Stored:
     assert message.subject is not None and message.seq is not None
-    return Stored(message.subject, message.seq, message.headers or {}, message.data or b"")
+    return Stored(message.subject, message.seq, message.headers or {}, message.data or b"", message.time)
 
 
 def received(message: Msg) -> Stored:
@@ -187,18 +190,7 @@ class Holder:
 
 
 def encode_session(session: Session) -> bytes:
-    return json.dumps(
-        {
-            "vif": session.vif,
-            "state": session.state,
-            "reason": session.reason,
-            "since_unix_ns": session.since_unix_ns,
-            "address": session.address,
-            "version": session.version,
-            "agent": session.agent,
-            "host": session.host,
-        }
-    ).encode()
+    return json.dumps(asdict(session)).encode()
 
 
 def decode_session(stored: Stored) -> Session | None:
@@ -207,9 +199,9 @@ def decode_session(stored: Stored) -> Session | None:
         return None
     said = json.loads(stored.data)
     known = {field.name for field in fields(Session)}  # a newer hostd may say more
-    return Session(
-        **({name: said[name] for name in said.keys() & known} | {"state": SessionState(said["state"])})
-    )
+    codes = {name: Reason.read(said[name]) for name in ("code", "error_code") if name in said}
+    read = {name: said[name] for name in said.keys() & known}
+    return Session(**(read | codes | {"state": SessionState(said["state"])}))
 
 
 def report_headers(report: Report, unix_ns: int, pieces: str | None) -> dict[str, str]:

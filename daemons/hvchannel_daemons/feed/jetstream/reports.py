@@ -103,9 +103,8 @@ class Reports:
             if report.id.hex() in tail.ids:
                 return False
             if large and pieces is None:
-                # the same name at every try: what an earlier one left is written over
-                name = f"report-{subject.rpartition('.')[2]}-{report.id.hex()}"
-                pieces = await self._contents.write(report.data, name)
+                handle = self._layout.report_content(vif, report.id.hex())
+                pieces = await self._contents.write(report.data, handle)
             headers = report_headers(report, time.time_ns(), pieces)
             data = b"" if large else report.data
 

@@ -25,6 +25,7 @@ from hvchannel_daemons.feed.sqlite import SqliteFeed
 from hvchannel_lab.background import background_lab
 from hvchannel_lab.installation import program_path
 from hvchannel_lab.namespaces import command_in
+from rich.console import Console
 
 from bench.figures import Figure
 
@@ -36,8 +37,9 @@ _POLL = 0.01  # seconds
 _WITHIN = 120.0  # seconds
 
 
-def measure() -> list[Figure]:
+def measure(progress: Console) -> list[Figure]:
     """Small documents per second, and the throughput of large ones. Raises BackgroundError, OSError, TimeoutError."""
+    progress.print("  one VIF, many documents ...")
     with tempfile.TemporaryDirectory(prefix="hvc-bench-") as state:
         loopback = asyncio.run(_over_loopback(Path(state)))
         with background_lab(f"bench-{os.getpid()}", Path(state) / "lab", vms=1) as lab:

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import grpc
 from hvchannel_control.api import control_pb2, control_pb2_grpc
-from hvchannel_daemons.feed.interface import SessionState
-from hvchannel_daemons.feed.sqlite import SqliteFeed
+from hvchannel_daemons.feed import Feed, SessionState, open_feed
 from rich.console import Console
 
 from bench.scale import world
@@ -27,6 +26,7 @@ COUNTS = (10, 30, 100, 300, 1000)
 
 IDLE_SECONDS = 20.0
 DOCUMENT_BYTES = 1024
+KEY = "scale"
 _AT_ONCE = 8  # Attach calls under way
 _POLL_SECONDS = 0.05
 _WITHIN_SECONDS = 120.0
@@ -46,7 +46,7 @@ class Row:
     idle: dict[str, float]
 
 
-def measure(progress: Console, counts: Sequence[int], hostd_options: Sequence[str] = ()) -> list[Row]:
+def measure(progress: Console, counts: Sequence[int]) -> list[Row]:
     """A row for each number of VIFs, smallest first. Raises OSError, SwitchError, TimeoutError, ValueError."""
     most = max(counts)
     allow_descriptors(3 * most + 1000)  # a link of the XDP program for every interface
@@ -56,26 +56,19 @@ def measure(progress: Console, counts: Sequence[int], hostd_options: Sequence[st
         for vifs in sorted(counts):
             progress.print(f"  {vifs} VIFs ...")
             with tempfile.TemporaryDirectory(prefix="hvc-scale-") as folder:
-                rows.append(_row(built, vifs, Path(folder), hostd_options))
+                rows.append(_row(built, vifs, Path(folder)))
     return rows
 
 
-def _row(built: World, vifs: int, folder: Path, hostd_options: Sequence[str]) -> Row:
-    with started(built, vifs, folder, hostd_options) as hypervisor:
+def _row(built: World, vifs: int, folder: Path) -> Row:
+    with started(built, vifs, folder) as hypervisor:
         return asyncio.run(_run(hypervisor, built.guests[:vifs]))
 
 
 async def _run(hypervisor: Hypervisor, guests: Sequence[Guest]) -> Row:
-    feed = await SqliteFeed.open(hypervisor.feed)
+    feed = await open_feed(hypervisor.feed)
     try:
-        async with asyncio.timeout(_WITHIN_SECONDS):
-            await _in_sync(hypervisor.control)
-        began = time.perf_counter()
-        await _attach(hypervisor.control, guests)
-        attached = time.perf_counter() - began
-        async with asyncio.timeout(_WITHIN_SECONDS):
-            await _all_ready(feed, len(guests))
-        ready = time.perf_counter() - began
+        attached, ready = await bring_up(hypervisor.control, feed, guests)
         await asyncio.sleep(_SETTLE_SECONDS)
         first = await _deliver(feed, guests)
         second = await _deliver(feed, guests)
@@ -87,6 +80,18 @@ async def _run(hypervisor: Hypervisor, guests: Sequence[Guest]) -> Row:
         await feed.close()
     idle = {name: (usage[name].cpu - before[name].cpu) / IDLE_SECONDS for name in usage}
     return Row(len(guests), attached, ready, first, second, usage, idle)
+
+
+async def bring_up(control: Path, feed: Feed, guests: Sequence[Guest]) -> tuple[float, float]:
+    """Attaches all. Seconds from the first Attach to the last one's answer, and until every session is READY. Raises
+    TimeoutError."""
+    async with asyncio.timeout(_WITHIN_SECONDS):
+        await _in_sync(control)
+        began = time.perf_counter()
+        await _attach(control, guests)
+        attached = time.perf_counter() - began
+        await _all_ready(feed, len(guests))
+        return attached, time.perf_counter() - began
 
 
 async def _in_sync(control: Path) -> None:
@@ -113,7 +118,7 @@ async def _attach(control: Path, guests: Sequence[Guest]) -> None:
         await asyncio.gather(*(attach(guest) for guest in guests))
 
 
-async def _all_ready(feed: SqliteFeed, count: int) -> None:
+async def _all_ready(feed: Feed, count: int) -> None:
     while True:
         sessions = await feed.sessions()
         if sum(session.state is SessionState.READY for session in sessions.values()) == count:
@@ -121,18 +126,28 @@ async def _all_ready(feed: SqliteFeed, count: int) -> None:
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _deliver(feed: SqliteFeed, guests: Sequence[Guest]) -> float:
+async def _deliver(feed: Feed, guests: Sequence[Guest]) -> float:
     """Seconds from the first put until every guest has acknowledged its document."""
     content = os.urandom(DOCUMENT_BYTES)
     began = time.perf_counter()
     revisions = await asyncio.gather(
-        *(feed.put(guest.vif, "scale", content, "application/octet-stream") for guest in guests)
+        *(feed.put(guest.vif, KEY, content, "application/octet-stream") for guest in guests)
     )
+    await acknowledged(
+        feed, [(guest.vif, KEY, revision) for guest, revision in zip(guests, revisions, strict=True)]
+    )
+    return time.perf_counter() - began
+
+
+async def acknowledged(
+    feed: Feed, documents: Sequence[tuple[str, str, int]], poll_seconds: float = _POLL_SECONDS / 5
+) -> None:
+    """Waits until each of these (VIF, key, revision) is. One is looked at after the other, so that to wait for many
+    costs no more than to look at each once. Raises TimeoutError."""
     async with asyncio.timeout(_WITHIN_SECONDS):
-        for guest, revision in zip(guests, revisions, strict=True):
+        for vif, key, revision in documents:
             while True:
-                delivery = await feed.delivery(guest.vif, "scale")
+                delivery = await feed.delivery(vif, key)
                 if delivery is not None and delivery.acknowledged >= revision:
                     break
-                await asyncio.sleep(_POLL_SECONDS / 5)
-    return time.perf_counter() - began
+                await asyncio.sleep(poll_seconds)

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// The guest vSwitch on TNA: the host's journey with the second identifier, and without translation, since a guest knows
+// no address but the CIP.
+#include <arch.p4>
+#include <guest_stages.p4>
+#include <egress_parser.p4>
+#include <frame.p4>
+#include <dispatch.p4>
+
+control GuestIngress(inout headers_t hdr,
+                     inout metadata_t meta,
+                     in ingress_intrinsic_metadata_t ig_md,
+                     in ingress_intrinsic_metadata_from_parser_t ig_prsr_md,
+                     inout ingress_intrinsic_metadata_for_deparser_t ig_dprsr_md,
+                     inout ingress_intrinsic_metadata_for_tm_t ig_tm_md) {
+    Attachment()      attachment;
+    Validate()        validate;
+    SourceGuard()     source_guard;
+    Report()          report;
+    Arp()             arp;
+    ConnectionGuard() connection_guard;
+    Forward()         forward;
+    Member()          member;
+    Verdict()         verdict;
+    Dispatch()        dispatch;
+
+    apply {
+        meta.malformed = ig_prsr_md.parser_err != PARSER_ERROR_OK;
+        attachment.apply(hdr, meta);       // port, tag -> VLAN id, the second identifier
+        validate.apply(hdr, meta);
+        source_guard.apply(hdr, meta);
+        report.apply(hdr, meta);           // who pretended to be what
+        arp.apply(hdr, meta);              // answered here, or dropped here
+        connection_guard.apply(hdr, meta);
+        forward.apply(hdr, meta);          // VLAN id, MAC, IP -> port
+        member.apply(meta);                // does the port pass the VLAN id?
+        verdict.apply(meta);
+        dispatch.apply(hdr, meta, ig_dprsr_md, ig_tm_md);
+    }
+}
+
+control GuestEgress(inout headers_t hdr,
+                    inout metadata_t meta,
+                    in egress_intrinsic_metadata_t eg_md,
+                    in egress_intrinsic_metadata_from_parser_t eg_prsr_md,
+                    inout egress_intrinsic_metadata_for_deparser_t eg_dprsr_md,
+                    inout egress_intrinsic_metadata_for_output_port_t eg_oport_md) {
+    Tag()           tag;
+    EgressVerdict() egress_verdict;
+
+    apply {
+        hdr.bridge.setInvalid();
+        tag.apply(hdr, meta);              // towards the VNIC with the tag, towards guestd without
+        egress_verdict.apply(meta);
+        if (meta.verdict == verdict_t.UNTAGGABLE) {
+            eg_dprsr_md.drop_ctl = 1;
+        }
+    }
+}
+
+Pipeline(SwitchIngressParser(),
+         GuestIngress(),
+         SwitchIngressDeparser(),
+         SwitchEgressParser(),
+         GuestEgress(),
+         SwitchEgressDeparser()) pipe;
+
+Switch(pipe) main;
