@@ -9,6 +9,7 @@ HOSTS  ?= 1
 NAME   ?= lab
 TARGET ?= softswitch
 FEED   ?= sqlite
+VM     ?= namespace
 ENGINE ?= auto
 ARCH   ?= v1model
 FRAMES ?= 100000
@@ -30,7 +31,7 @@ PIP      := install --quiet --disable-pip-version-check --require-hashes
 
 .PHONY: help
 help: ## this list
-	@echo "make run      a hypervisor and two VMs: the journey of a document, hop by hop (VMS=8, ENGINE=interpreter, TARGET=bmv2, FEED=nats, HOSTS=2)"
+	@echo "make run      a hypervisor and two VMs: the journey of a document, hop by hop (VMS=8, ENGINE=interpreter, TARGET=bmv2, FEED=nats, HOSTS=2, VM=qemu)"
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14 | sed 's/^/make /'
 
 # --- what everything stands on ---------------------------------------------------------------------------------------
@@ -63,11 +64,11 @@ $(PTF_READY): requirements/ptf.txt | debian
 
 .PHONY: run
 run: $(READY)
-	@$(BIN)/hvchannel run --name $(NAME) --vms $(VMS) --hosts $(HOSTS) --target $(TARGET) --engine $(ENGINE) --feed $(FEED)
+	@$(BIN)/hvchannel run --name $(NAME) --vms $(VMS) --hosts $(HOSTS) --target $(TARGET) --engine $(ENGINE) --feed $(FEED) --vm $(VM)
 
 .PHONY: up
 up: $(READY) ## the same lab, and it stays up until Ctrl-C
-	@$(BIN)/hvchannel up --name $(NAME) --vms $(VMS) --hosts $(HOSTS) --target $(TARGET) --engine $(ENGINE) --feed $(FEED)
+	@$(BIN)/hvchannel up --name $(NAME) --vms $(VMS) --hosts $(HOSTS) --target $(TARGET) --engine $(ENGINE) --feed $(FEED) --vm $(VM)
 
 .PHONY: down
 down: $(READY) ## stop the lab, and remove what a killed one left, in the kernel too
@@ -86,6 +87,10 @@ shell: $(PTF_READY) ## p4runtime-shell on the running lab's host vSwitch (HOST=h
 .PHONY: test
 test: $(READY) $(PTF_READY) ## all tests (TEST=tests/control for a part)
 	@$(BIN)/pytest $(TEST)
+
+.PHONY: test-vm
+test-vm: $(READY) ## the tests with a real virtual machine (QEMU), of which make test runs the first only
+	@HVCHANNEL_VM_TESTS=1 $(BIN)/pytest tests/vm
 
 .PHONY: ptf
 ptf: $(READY) $(PTF_READY) ## the PTF suite (ENGINE=xdp or interpreter, ARCH=pna, TARGET=bmv2, TEST=a class, file or group)
@@ -139,6 +144,11 @@ lock: ## the lock files, with uv
 	@uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 pyproject.toml --group dev -o requirements/dev.txt
 	@uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 requirements/ptf.in -o requirements/ptf.txt \
 	  $(foreach name,netifaces scapy-helper pyperclip tabulate getmac,--no-emit-package $(name))
+
+.PHONY: dist
+dist: $(READY) ## dist/hvchannel-*.whl: all of the project that a guest or a hypervisor needs
+	@$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
 
 .PHONY: clean
 clean: ## remove environments, caches and the state of stopped labs

@@ -13,7 +13,7 @@ from pathlib import Path
 from hvchannel_lab.handle import Handle
 from hvchannel_lab.namespaces import command_in
 from hvchannel_lab.state_directory import UP_FILE
-from hvchannel_lab.targets import Engine, FeedEngine, Target
+from hvchannel_lab.targets import Engine, FeedEngine, Target, VmKind
 from hvchannel_lab.topology import DEFAULT_TRACE_LIMIT, Topology
 
 _POLL = 0.05  # seconds
@@ -35,6 +35,7 @@ def background_lab(
     feed_engine: FeedEngine = FeedEngine.SQLITE,
     channel_tls: bool = False,
     hosts: int = 1,
+    vm_kind: VmKind = VmKind.NAMESPACE,
     trace_limit: int = DEFAULT_TRACE_LIMIT,
     up_within: float = 120.0,
 ) -> Iterator[Handle]:
@@ -51,6 +52,8 @@ def background_lab(
         engine,
         "--feed",
         feed_engine,
+        "--vm",
+        vm_kind,
         "--trace-limit",
         str(trace_limit),
     ]

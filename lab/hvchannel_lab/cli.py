@@ -15,7 +15,7 @@ import typer
 
 from hvchannel_lab import registry
 from hvchannel_lab.host_option import CONTROL, Host, HostOption
-from hvchannel_lab.targets import Engine, FeedEngine, Target
+from hvchannel_lab.targets import Engine, FeedEngine, Target, VmKind
 
 _FEED, _LAB = "HVCHANNEL_FEED", "HVCHANNEL_LAB"
 _HOST, _HOSTD = "HVCHANNEL_HOST", "HVCHANNEL_HOSTD"
@@ -87,6 +87,14 @@ TlsOption = Annotated[
         "--channel-tls", help="Mutual TLS on the channel, by certificates of a CA for this lab alone."
     ),
 ]
+VmOption = Annotated[
+    VmKind,
+    typer.Option(
+        "--vm",
+        help="What the VMs are. qemu: machines with Debian's kernel and virtio-net, under KVM where it works; "
+        "their image is made at the first time.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, progress on stderr.")]
 
 
@@ -139,6 +147,7 @@ def run(
     feed_engine: FeedOption = FeedEngine.SQLITE,
     channel_tls: TlsOption = False,
     hosts: HostsOption = 1,
+    vm_kind: VmOption = VmKind.NAMESPACE,
     once: Annotated[bool, typer.Option("--once", help="End after the journey, on a terminal too.")] = False,
     keep: KeepOption = False,
     as_json: JsonOption = False,
@@ -169,6 +178,7 @@ def run(
                 feed_engine=feed_engine,
                 channel_tls=channel_tls,
                 hosts=hosts,
+                vm_kind=vm_kind,
             )
         )
     )
@@ -186,6 +196,7 @@ def up(
     feed_engine: FeedOption = FeedEngine.SQLITE,
     channel_tls: TlsOption = False,
     hosts: HostsOption = 1,
+    vm_kind: VmOption = VmKind.NAMESPACE,
     keep: KeepOption = False,
     trace_limit: Annotated[
         int | None,
@@ -211,6 +222,7 @@ def up(
                 feed_engine=feed_engine,
                 channel_tls=channel_tls,
                 hosts=hosts,
+                vm_kind=vm_kind,
             )
         )
     )

@@ -32,10 +32,11 @@ from hvchannel_lab.capture_sources import sources_of
 from hvchannel_lab.installation import program_path
 from hvchannel_lab.namespaces import command_in, inside
 from hvchannel_lab.parts import Vm
+from hvchannel_lab.qemu.window import Window
 from hvchannel_lab.registry import Process
 from hvchannel_lab.supervisor import PROCESSES_FILE
 from hvchannel_lab.tables import Entry, SwitchReader
-from hvchannel_lab.targets import Target
+from hvchannel_lab.targets import Target, VmKind
 from hvchannel_lab.topology import Topology, TopologyError
 
 T = TypeVar("T")
@@ -222,6 +223,9 @@ class Handle:
         vSwitch. Raises OSError.
         """
         chosen = self.topology.hop(hop)
+        if (window := self._window(hop.partition("/")[0])) is not None:
+            window.send(hop, frames)
+            return
         with inside(chosen.namespace):
             sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         with sock:
@@ -293,8 +297,19 @@ class Handle:
     ) -> subprocess.CompletedProcess[bytes]:
         """Runs a program on a hypervisor, in a VM or where the control plane is, to its end. Raises TopologyError, else
         as subprocess.run does."""
+        if (window := self._window(where)) is not None:
+            return window.run([str(word) for word in argv], stdin, timeout)
         command = command_in(self.topology.namespace(where), [str(word) for word in argv])
         return subprocess.run(command, input=stdin, capture_output=True, timeout=timeout, check=check)
+
+    def machine(self, vm: str) -> dict[str, Any] | None:
+        """What a VM that is a machine says of itself, as `Window.look` has it; None of another kind. Raises OSError."""
+        window = self._window(self.topology.vm(vm).name)
+        return window.look() if window else None
+
+    def _window(self, where: str) -> Window | None:
+        is_machine = self.topology.vm_kind is VmKind.QEMU and where not in self.topology.hosts
+        return Window(self.topology.folder(where)) if is_machine else None
 
     @staticmethod
     def until(condition: Callable[[], T | None], what: str, timeout: float = 30.0) -> T:

@@ -37,11 +37,13 @@ class Sent:
 
 @dataclass(frozen=True)
 class Journey:
-    """What was shown for one VM: the ten elements of the way there, and those of the way back."""
+    """What was shown for one VM: the ten elements of the way there, and those of the way back. `machine`: what a VM
+    that is one says of itself, by name; None of another kind."""
 
     vm: str
     there: tuple[Element, ...]
     back: tuple[Element, ...]
+    machine: dict[str, str] | None = None
 
 
 class JourneyError(RuntimeError):
@@ -96,7 +98,21 @@ def _journey(witness: Witness, sent: Sent) -> Journey:
         _back(witness, sent)
     except MissingError as missing:
         raise JourneyError(sent.vm.name, missing, witness.elements) from None
-    return Journey(sent.vm.name, there, tuple(witness.elements[len(there) :]))
+    back = tuple(witness.elements[len(there) :])
+    return Journey(sent.vm.name, there, back, _machine(witness.handle, sent.vm))
+
+
+def _machine(handle: Handle, vm: Vm) -> dict[str, str] | None:
+    said = handle.machine(vm.name)
+    if said is None:
+        return None
+    xdp, plain = said["xdp"], [name for name in said["interfaces"] if name not in said["xdp"]]
+    return {
+        "kernel": said["kernel"],
+        "machine": said["machine"],
+        "up for": f"{said['uptime']:.0f} s",
+        "interfaces": f"{', '.join(xdp) or 'none'} with XDP; {', '.join(plain) or 'none'} without",
+    }
 
 
 def _there(w: Witness, sent: Sent) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -22,12 +22,22 @@ def show(console: Console, journeys: Sequence[Journey]) -> None:
         console.print(_table(f"{journey.vm}: information on its way to the VM", journey.there))
         console.print()
         console.print(_table(f"{journey.vm}: the answer on its way back", journey.back))
+        if journey.machine:
+            console.print()
+            console.print(_machine(f"{journey.vm}, by its own account", journey.machine))
     console.print()
 
 
 def as_json(journeys: Sequence[Journey]) -> list[dict[str, Any]]:
     """The same for programs."""
     return [asdict(journey) for journey in journeys]
+
+
+def _machine(title: str, said: Mapping[str, str]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
+    for name, value in said.items():
+        table.add_row(Text(name, style="dim"), Text(value, style="bold"))
+    return table
 
 
 def _table(title: str, elements: Sequence[Element]) -> Table:

@@ -19,11 +19,12 @@ from rich.console import Console
 from hvchannel_lab import journey, journey_view, live, logs, packet_trace, tour, tour_view
 from hvchannel_lab.handle import Handle, LabTimeoutError
 from hvchannel_lab.move import Move, MoveError, Step
+from hvchannel_lab.qemu.packages import ImageError
 from hvchannel_lab.registry import LabRunsError, NoSuchLabError
 from hvchannel_lab.running_lab import BringUpError, RunningLab
 from hvchannel_lab.supervisor import StartError
 from hvchannel_lab.tables import SwitchReadError
-from hvchannel_lab.targets import Engine, FeedEngine, Target
+from hvchannel_lab.targets import Engine, FeedEngine, Target, VmKind
 from hvchannel_lab.threads import in_thread
 from hvchannel_lab.topology import DEFAULT_TRACE_LIMIT, Topology, TopologyError, plan
 
@@ -34,6 +35,7 @@ _FAILURES = (
     TopologyError,
     BringUpError,
     StartError,
+    ImageError,
     journey.JourneyError,
     tour.TourError,
     MoveError,
@@ -61,6 +63,7 @@ class Options:
     feed_engine: FeedEngine = FeedEngine.SQLITE
     channel_tls: bool = False
     hosts: int = 1
+    vm_kind: VmKind = VmKind.NAMESPACE
 
 
 class _Progress:
@@ -108,6 +111,7 @@ def serve(options: Options) -> int:
             feed_engine=options.feed_engine,
             channel_tls=options.channel_tls,
             hosts=options.hosts,
+            vm_kind=options.vm_kind,
         )
         return asyncio.run(_serve(options, topology, errors, progress))
     except _FAILURES as error:

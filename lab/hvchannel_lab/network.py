@@ -17,6 +17,7 @@ from hvchannel_lab.namespaces import inside
 from hvchannel_lab.parts import ControlPlane, Hop, Hypervisor, Vm
 from hvchannel_lab.topology import Topology
 
+_IFF_PROMISC = 0x100  # linux/if.h
 _SYSCTL = Path("/proc/sys/net")
 
 # For a whole namespace. `default` is what interfaces made later begin with.
@@ -76,6 +77,12 @@ class Link:
                 (_SYSCTL / "ipv4/conf" / interface / name).write_text(value)
         self._route.link("set", index=self._index(interface), state="up")
 
+    def set_mtu(self, interface: str, mtu: int) -> None:
+        self._route.link("set", index=self._index(interface), mtu=mtu)
+
+    def set_promiscuous(self, interface: str) -> None:
+        self._route.link("set", index=self._index(interface), flags=_IFF_PROMISC, mask=_IFF_PROMISC)
+
     def down(self, interface: str) -> None:
         self._route.link("set", index=self._index(interface), state="down")
 
@@ -132,6 +139,11 @@ def create_namespace(namespace: str) -> None:
         netns.create(namespace)
     except FileExistsError:
         raise FileExistsError(errno.EEXIST, f"network namespace {namespace} exists already") from None
+    prepare(namespace)
+
+
+def prepare(namespace: str) -> None:
+    """Loopback up, IPv6 off, no forwarding."""
     with inside(namespace):
         for name, value in _NAMESPACE_SETTINGS.items():
             with suppress(FileNotFoundError):  # a kernel without IPv6 has nothing to switch off
@@ -163,6 +175,11 @@ def add_hypervisor(hypervisor: Hypervisor, mtu: int) -> None:
 def add_vm(vm: Vm, topology: Topology) -> None:
     """The VM's namespace with guestd's interface, its VNIC not yet plugged. Raises OSError."""
     create_namespace(vm.namespace)
+    add_guestd(vm, topology)
+
+
+def add_guestd(vm: Vm, topology: Topology) -> None:
+    """guestd's interface, and its end at the guest vSwitch. Raises OSError."""
     cip, hypervisor = str(topology.channel.cip), str(topology.host(vm.home).address.ip)
     with link(vm.namespace) as route:
         route.add_veth(
@@ -207,6 +224,24 @@ def plug(vm: Vm, topology: Topology, host: str | None = None) -> None:
         route.up(vm.vnic, _SWITCH_PORT_SETTINGS)
     with link(vm.namespace) as route:
         route.up(vm.eth, _SWITCH_PORT_SETTINGS)
+
+
+def set_up_vnic(vm: Vm, topology: Topology) -> None:
+    """The VM's end of a VNIC that a driver made, as `plug` sets up that of a veth. Raises OSError."""
+    with inside(vm.namespace):
+        offload.switch_off(vm.eth)
+    with link(vm.namespace) as route:
+        route.set_mtu(vm.eth, topology.mtu)
+        # a NIC that filters by VLAN, as virtio-net does, drops what is tagged with one that no VLAN interface has
+        route.set_promiscuous(vm.eth)
+        route.up(vm.eth, _SWITCH_PORT_SETTINGS)
+
+
+def set_up_tap(name: str, namespace: str, mtu: int) -> None:
+    """The hypervisor's end, where that is a tap. Raises OSError."""
+    with link(namespace) as route:
+        route.set_mtu(name, mtu)
+        route.up(name, _SWITCH_PORT_SETTINGS)
 
 
 def unplug(vm: Vm, topology: Topology) -> None:

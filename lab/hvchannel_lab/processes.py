@@ -37,8 +37,14 @@ def write_configuration(topology: Topology) -> None:
         text = _host_configuration(topology, hypervisor)
         (topology.folder(hypervisor.name) / "control.toml").write_text(text, encoding="utf-8")
     for vm in topology.vms:
-        text = _guest_configuration(topology, vm)
-        (topology.folder(vm.name) / "control.toml").write_text(text, encoding="utf-8")
+        write_guest_configuration(topology, vm)
+
+
+def write_guest_configuration(topology: Topology, vm: Vm) -> None:
+    """A VM's folder and its controller's file. Raises OSError."""
+    folder = topology.folder(vm.name)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / "control.toml").write_text(_guest_configuration(topology, vm), encoding="utf-8")
 
 
 def host_programs(topology: Topology, hypervisor: Hypervisor) -> list[Program]:
@@ -112,6 +118,19 @@ def workload(topology: Topology, vm: Vm) -> Program:
         *("--socket", str(topology.guestd_socket(vm.name)), "--name", vm.name),
     )
     return Program(vm.name, "workload", vm.namespace, argv, _log(topology, vm.name, "workload"), _WORKLOAD)
+
+
+def program_of_window(topology: Topology, vm: Vm, guest: Path) -> Program:
+    """The lab's window into a VM that is a machine. `guest`: the guest's state directory, in the guest. Ready when all
+    programs in there are."""
+    folder = topology.folder(vm.name)
+    argv = (
+        *(sys.executable, "-m", "hvchannel_lab.qemu.relay"),
+        *("--folder", str(folder), "--guest", str(guest / vm.name)),
+    )
+    log = _log(topology, vm.name, "window")
+    ready = topology.guestd_socket(vm.name)
+    return Program(vm.name, "window", "", argv, log, _CONTROLLER, ready=ready, ready_within=300.0)
 
 
 def _switch(topology: Topology, who: str, namespace: str) -> Program:

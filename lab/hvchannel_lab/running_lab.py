@@ -16,12 +16,18 @@ from hvchannel_control.api import control_pb2_grpc
 from hvchannel_daemons.feed.interface import Feed, Session, SessionState
 
 from hvchannel_lab import lab_feed, network, pinned, processes, registry, state_directory
+from hvchannel_lab.parts import Vm
+from hvchannel_lab.qemu.vm import Machines, QemuVm
 from hvchannel_lab.supervisor import PROCESSES_FILE, Child, Policy, Supervisor
+from hvchannel_lab.targets import VmKind
 from hvchannel_lab.topology import Topology
 from hvchannel_lab.vm import NamespaceVm, VirtualMachine
 
 _log = structlog.stdlib.get_logger("lab")
-_REACHED_WITHIN = 60.0  # seconds from the last attachment to the last session
+_REACHED_WITHIN = {
+    VmKind.NAMESPACE: 60.0,
+    VmKind.QEMU: 240.0,
+}  # seconds from the last attachment to the last session
 _POLL = 0.1  # seconds
 
 
@@ -48,9 +54,17 @@ class RunningLab:
     ) -> None:
         self.topology = topology
         self.supervisor = Supervisor(topology.state / PROCESSES_FILE, policy, on_change)
-        self.vms: list[VirtualMachine] = [NamespaceVm(vm, topology, self.supervisor) for vm in topology.vms]
+        self.vms: list[VirtualMachine] = [self._vm(vm) for vm in topology.vms]
+        self._machines: Machines
         self._keep = keep
         self._step = step
+
+    def _vm(self, spec: Vm) -> VirtualMachine:
+        match self.topology.vm_kind:
+            case VmKind.NAMESPACE:
+                return NamespaceVm(spec, self.topology, self.supervisor)
+            case VmKind.QEMU:
+                return QemuVm(spec, self.topology, self.supervisor, lambda: self._machines)
 
     async def __aenter__(self) -> RunningLab:
         for lab, left in (await asyncio.to_thread(registry.sweep)).items():
@@ -78,6 +92,9 @@ class RunningLab:
         await asyncio.to_thread(state_directory.prepare, topology, self._keep)
         processes.write_configuration(topology)
         hypervisors = topology.hypervisors
+        if topology.vm_kind is VmKind.QEMU:
+            machines = self._machines = await asyncio.to_thread(Machines, self._step)
+            self._step(f"accelerator {machines.accelerator}: {machines.because}")
         self._step(f"network: {_count(len(hypervisors), 'hypervisor')} and {_count(len(topology.vms), 'VM')}")
         await asyncio.to_thread(self._add_hypervisors)
         for vm in self.vms:
@@ -85,14 +102,8 @@ class RunningLab:
             await vm.plug()
         host = processes.feed_programs(topology)
         host += [program for one in hypervisors for program in processes.host_programs(topology, one)]
-        guests = [processes.vm_programs(topology, vm.spec) for vm in self.vms]
-        workloads = [[processes.workload(topology, vm.spec)] for vm in self.vms]
-        self._step(f"processes: {len(host) + sum(map(len, (*guests, *workloads)))}")
-        await _all(
-            self.supervisor.start(host),
-            *(vm.run(programs) for vm, programs in zip(self.vms, guests, strict=True)),
-        )
-        await _all(*(vm.run(programs) for vm, programs in zip(self.vms, workloads, strict=True)))
+        self._step(f"programs of {_count(len(hypervisors), 'hypervisor')} and {_count(len(self.vms), 'VM')}")
+        await _all(self.supervisor.start(host), *(vm.run() for vm in self.vms))
         self._step(f"attaching {_count(len(self.vms), 'VIF')}")
         await _all(*(self._attach(host) for host in topology.hosts))
         self._step("sessions with the VMs' daemons")
@@ -134,7 +145,8 @@ class RunningLab:
 
     async def _reached(self) -> None:
         """Waits for a ready session with every VM. Raises BringUpError."""
-        deadline = time.monotonic() + _REACHED_WITHIN
+        within = _REACHED_WITHIN[self.topology.vm_kind]
+        deadline = time.monotonic() + within
 
         async def missing(feed: Feed) -> tuple[list[str], dict[str, Session]]:
             """Looks until all are there or the time is over."""
@@ -155,7 +167,7 @@ class RunningLab:
             state = f"{said.state}: {said.reason}" if said else "hostd does not know it"
             raise BringUpError(
                 f"{_count(len(away), 'VM')} of {len(self.topology.vms)} not reached within "
-                f"{_REACHED_WITHIN:g} s; {away[0]} ({state}){await self._out_of_sync(away[0])}"
+                f"{within:g} s; {away[0]} ({state}){await self._out_of_sync(away[0])}"
             )
 
     async def _out_of_sync(self, vif: str) -> str:

@@ -48,7 +48,8 @@ class Program:
     """What to run. `ready`: the unix socket that answers once it is up (None: up when started).
 
     `stage` orders the stop: programs of the highest stage go first, those of one stage together. `socket`, `metrics`:
-    where it tells of its health and log level, and of its metrics, if it does.
+    where it tells of its health and log level, and of its metrics, if it does. `ready_within`: seconds, where the
+    policy's are too few.
     """
 
     who: str
@@ -60,6 +61,7 @@ class Program:
     ready: Path | None = None
     socket: Path | None = None
     metrics: Path | None = None
+    ready_within: float | None = None
 
     @property
     def key(self) -> str:
@@ -241,7 +243,8 @@ class Supervisor:
 
     async def _come_up(self, child: Child) -> None:
         program, policy = child.program, self._policy
-        deadline = time.monotonic() + policy.ready_within
+        within = policy.ready_within if program.ready_within is None else program.ready_within
+        deadline = time.monotonic() + within
         while not (child.ready.is_set() or (child.process and await _answers(program.ready))):
             if child.state is State.FAILED:
                 raise StartError(
@@ -251,7 +254,7 @@ class Supervisor:
                 )
             if time.monotonic() > deadline:
                 raise StartError(
-                    f"{program.key} was not ready within {policy.ready_within:g} s: nothing answers on "
+                    f"{program.key} was not ready within {within:g} s: nothing answers on "
                     f"{program.ready} (log: {program.log})",
                     child.tail(),
                 )

@@ -30,6 +30,13 @@ class FeedEngine(StrEnum):
     NATS = "nats"  # a nats-server of the lab's own, which nobody outside of its namespaces reaches
 
 
+class VmKind(StrEnum):
+    """What a lab's VMs are."""
+
+    NAMESPACE = "namespace"  # own interfaces and processes, the host's kernel
+    QEMU = "qemu"  # machines, with a kernel of their own and virtio-net
+
+
 class Engine(StrEnum):
     """What softswitch runs programs on; its own option."""
 

@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import Field
 
 from hvchannel_lab.parts import Channel, ControlPlane, Hop, Hypervisor, Model, Uplink, Vm
-from hvchannel_lab.targets import Engine, FeedEngine, Target
+from hvchannel_lab.targets import Engine, FeedEngine, Target, VmKind
 
 TOPOLOGY_FILE = "topology.json"
 DEFAULT_TRACE_LIMIT = 4000
@@ -43,6 +43,7 @@ class Topology(Model):
     state: Path
     target: Target = Target.SOFTSWITCH
     engine: Engine = Engine.AUTO  # of softswitch
+    vm_kind: VmKind = VmKind.NAMESPACE
     mtu: Annotated[int, Field(ge=576, le=3400)] = 1500
     trace_limit: Annotated[int, Field(ge=1)] = DEFAULT_TRACE_LIMIT  # packets a vSwitch's trace holds
     channel: Channel = Channel()
@@ -215,6 +216,7 @@ def plan(
     feed_engine: FeedEngine = FeedEngine.SQLITE,
     channel_tls: bool = False,
     hosts: int = 1,
+    vm_kind: VmKind = VmKind.NAMESPACE,
 ) -> Topology:
     """The lab of that name with so many hypervisors and VMs on each of them. Raises TopologyError."""
     _check_name(name)
@@ -231,6 +233,10 @@ def plan(
             f"{hosts} hypervisors: target {target} opens its ports at its start only, so that no VM could move there "
             f"(valid: {Target.SOFTSWITCH})"
         )
+    if vm_kind is VmKind.QEMU and (hosts > 1 or target is not Target.SOFTSWITCH):
+        raise TopologyError(
+            f"VMs of kind {vm_kind}: on one hypervisor, with target {Target.SOFTSWITCH}; here are {hosts}, and {target}"
+        )
     state = state.absolute()
     _check_state(state)
     hypervisors = tuple(_hypervisor(name, number, hosts) for number in range(1, hosts + 1))
@@ -241,6 +247,7 @@ def plan(
         engine=engine,
         feed_engine=feed_engine,
         channel_tls=channel_tls,
+        vm_kind=vm_kind,
         trace_limit=trace_limit,
         channel=channel or Channel(),
         hypervisors=hypervisors,

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kinds of VM. What a lab asks of one is `VirtualMachine`; a network namespace is the kind there is."""
+"""Kinds of VM. What a lab asks of one is `VirtualMachine`: a network namespace here, a machine in `qemu`."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Protocol
 
-from hvchannel_lab import network, pinned
+from hvchannel_lab import network, pinned, processes
 from hvchannel_lab.parts import Vm
 from hvchannel_lab.supervisor import Program, Supervisor
 from hvchannel_lab.topology import Topology
@@ -30,8 +29,8 @@ class VirtualMachine(Protocol):
     async def unplug(self) -> None:
         """Pulls the VNIC out, as one pulls a cable with its card."""
 
-    async def run(self, programs: Sequence[Program]) -> None:
-        """Runs programs in it and keeps them running; returns when all are ready."""
+    async def run(self) -> None:
+        """Runs the channel's programs in it and keeps them running; returns when all are ready, the workload last."""
 
     async def restart(self) -> None:
         """A reboot: everything in it ends, the VNIC comes back, the programs start again."""
@@ -47,7 +46,7 @@ class NamespaceVm:
         self._spec = spec
         self._topology = topology
         self._supervisor = supervisor
-        self._programs: tuple[Program, ...] = ()
+        self._programs: list[Program] = []
 
     @property
     def spec(self) -> Vm:
@@ -62,21 +61,23 @@ class NamespaceVm:
     async def unplug(self) -> None:
         await asyncio.to_thread(network.unplug, self._spec, self._topology)
 
-    async def run(self, programs: Sequence[Program]) -> None:
-        self._programs = (*self._programs, *programs)
-        await self._supervisor.start(programs)
+    async def run(self) -> None:
+        daemons = processes.vm_programs(self._topology, self._spec)
+        workload = [processes.workload(self._topology, self._spec)]
+        for programs in (daemons, workload):
+            self._programs += programs
+            await self._supervisor.start(programs)
 
     async def restart(self) -> None:
-        programs = self._programs
         plugged = await asyncio.to_thread(network.plugged_at, self._topology)
         await self.stop()
         await self.start()
         await self.plug(plugged.get(self._spec.name))
-        await self.run(programs)
+        await self.run()
 
     async def stop(self) -> None:
         mine = [program.key for program in self._programs if program.key in self._supervisor.children]
-        self._programs = ()
+        self._programs = []
         await self._supervisor.stop(mine)
         await asyncio.to_thread(pinned.end, [self._topology.switch_name(self._spec.name)])
         await asyncio.to_thread(network.remove_namespace, self._spec.namespace)
