@@ -93,7 +93,10 @@ class SqliteFeed:
         limits.check_key(key)
         limits.check_content_type(content_type)
         limits.check_size(len(content))
-        digest = await asyncio.to_thread(lambda: hashlib.sha256(content).digest())
+        if len(content) <= limits.PIECE_BYTES:
+            digest = hashlib.sha256(content).digest()
+        else:
+            digest = await asyncio.to_thread(lambda: hashlib.sha256(content).digest())
 
         def work(c: sqlite3.Connection) -> int:
             before = statements.usage(c, vif)
@@ -160,7 +163,7 @@ class SqliteFeed:
             row = c.execute(f"{tables.DELIVERY} WHERE d.vif = ? AND d.key = ?", (vif, key)).fetchone()
             return None if row is None else tables.delivery(row)
 
-        return await self._read(work)
+        return self._look(work)
 
     async def content(self, document: Document) -> bytes:
         count = -(-document.size // limits.PIECE_BYTES)
@@ -271,9 +274,7 @@ class SqliteFeed:
 
     async def documents(self, vif: str, *, after: int, limit: int) -> list[Document]:
         query = "SELECT * FROM documents WHERE vif = ? AND position > ? ORDER BY position LIMIT ?"
-        return await self._read(
-            lambda c: [tables.document(row) for row in c.execute(query, (vif, after, limit))]
-        )
+        return self._look(lambda c: [tables.document(row) for row in c.execute(query, (vif, after, limit))])
 
     async def piece(self, document: Document, n: int) -> bytes:
         content = document.content
@@ -285,11 +286,13 @@ class SqliteFeed:
         def work(c: sqlite3.Connection) -> list[bytes | None]:
             return [_small(c, document) for document in documents]
 
+        if sum(document.size for document in documents) <= limits.PIECE_BYTES:
+            return self._look(work)
         return await self._read(work)
 
     async def position(self, vif: str) -> int:
         query = "SELECT coalesce(max(position), 0) FROM documents WHERE vif = ?"
-        return await self._read(lambda c: int(c.execute(query, (vif,)).fetchone()[0]))
+        return self._look(lambda c: int(c.execute(query, (vif,)).fetchone()[0]))
 
     async def record_inventory(self, vif: str, held: Mapping[str, int]) -> None:
         def work(c: sqlite3.Connection) -> None:
@@ -352,7 +355,7 @@ class SqliteFeed:
             return {row[0]: row[1] for row in c.execute(query, (after,))}
 
         async for _ in self._turns():
-            changed = await self._read(work)
+            changed = self._look(work)
             after = max(changed.values(), default=after)
             for vif in changed.keys() & self._claims.keys():
                 self._claims[vif].changed.set()
@@ -373,6 +376,12 @@ class SqliteFeed:
     async def _read(self, work: Work[T]) -> T:
         try:
             return await self._database.read(work)
+        except DatabaseError as error:
+            raise FeedError(f"feed {error}") from error
+
+    def _look(self, work: Work[T]) -> T:
+        try:
+            return self._database.look(work)
         except DatabaseError as error:
             raise FeedError(f"feed {error}") from error
 

@@ -229,14 +229,15 @@ class GuestStore:
         order."""
         query = """SELECT * FROM documents WHERE position > ? AND position <= ? AND substr(key, 1, length(?)) = ?
                    ORDER BY position LIMIT ?"""
-        return await self._database.read(
-            lambda c: [tables.stored(row) for row in c.execute(query, (after, until, prefix, prefix, limit))]
-        )
+
+        def work(c: sqlite3.Connection) -> list[Stored]:
+            return [tables.stored(row) for row in c.execute(query, (after, until, prefix, prefix, limit))]
+
+        # all there is may be many; what is new is little
+        return self._database.look(work) if after else await self._database.read(work)
 
     async def position(self) -> int:
-        return await self._database.read(
-            lambda c: int(c.execute("SELECT position FROM identity").fetchone()[0])
-        )
+        return self._database.look(lambda c: int(c.execute("SELECT position FROM identity").fetchone()[0]))
 
     async def piece(self, document: Stored, n: int) -> bytes:
         """The n-th piece of 256 KiB, from 0. Raises ContentGone when the document has been replaced."""

@@ -92,7 +92,7 @@ class Database:
             self._writer = connect(path)
             self._create(schema, version, set_up, update)
             self._reader = connect(path)
-            self._versions = connect(path)
+            self._here = connect(path)
         except (OSError, sqlite3.Error) as error:
             raise DatabaseError(f"{path}: {error}") from error
         self._reading = ThreadPoolExecutor(1, thread_name_prefix=f"{path.name}-read")
@@ -133,12 +133,16 @@ class Database:
         return await future
 
     def version(self) -> int:
-        """Another number after each commit of another connection. To be called by the event loop's own thread: it reads
-        shared memory, and waits for nobody. Raises DatabaseError."""
+        """Another number after each commit of another connection. Raises DatabaseError."""
+        return self.look(lambda c: int(c.execute("PRAGMA data_version").fetchone()[0]))
+
+    def look(self, work: Work[T]) -> T:
+        """As `read`, by the event loop's own thread: for what is read sooner than two threads hand it to each other.
+        Readers wait for no writer. Raises DatabaseError."""
         if self._closed:
             raise DatabaseError(f"{self.path}: closed")
         try:
-            return int(self._versions.execute("PRAGMA data_version").fetchone()[0])
+            return work(self._here)
         except sqlite3.Error as error:
             raise DatabaseError(f"{self.path}: {error}") from error
 
@@ -159,7 +163,7 @@ class Database:
         self._waiting.put(None)
         self._thread.join()
         self._reading.shutdown(wait=True)
-        for connection in (self._versions, self._reader, self._writer):
+        for connection in (self._here, self._reader, self._writer):
             connection.close()
 
     def _write_groups(self) -> None:
