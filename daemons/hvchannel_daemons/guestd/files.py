@@ -56,7 +56,7 @@ class Files:
         """
         if self._tree is None:
             return
-        tree, loop = self._tree, asyncio.get_running_loop()
+        tree, loop, alone = self._tree, asyncio.get_running_loop(), len(documents) == 1
 
         async def one(document: Arrived) -> None:
             assert document.content is not None
@@ -65,8 +65,12 @@ class Files:
                 return
             with contextlib.suppress(OSError):
                 content = _read_apart(document.content)
-                path = await loop.run_in_executor(tree.pool(), tree.stage, document, content)
-                self._staged[name] = path
+                if alone and isinstance(document.content, bytes):  # sooner done than handed to another thread
+                    self._staged[name] = tree.stage(document, content)
+                else:
+                    self._staged[name] = await loop.run_in_executor(
+                        tree.pool(), tree.stage, document, content
+                    )
 
         await asyncio.gather(*(one(document) for document in documents if document.content is not None))
 
@@ -144,7 +148,10 @@ class Files:
         ]
         for key, why in failed.items():
             log.error("file_failed", key=key, error=why)
-        await asyncio.to_thread(tree.apply, ready, together=together)
+        if len(ready) == 1:
+            tree.apply(ready, together=together)
+        else:
+            await asyncio.to_thread(tree.apply, ready, together=together)
         for change in ready:
             self.errors.pop(change.key, None)
         self.errors |= failed

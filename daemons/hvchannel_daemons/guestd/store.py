@@ -194,7 +194,7 @@ class GuestStore:
             _check_bound(c, binding)
             c.execute("DELETE FROM reports WHERE sequence <= ?", (up_to,))
 
-        await self._database.write(work)
+        await self._database.write(work, durable=False)  # else they are sent again, to no effect
 
     # the local programs' side
 
