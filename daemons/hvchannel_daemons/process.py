@@ -6,6 +6,8 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import uvloop
+
 
 def run_until_signal(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     """Runs `main(stop)`; SIGINT and SIGTERM set `stop`, a second one interrupts.
@@ -26,4 +28,4 @@ def run_until_signal(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]])
             loop.add_signal_handler(signum, on_signal)
         await main(stop)
 
-    asyncio.run(wrapped())
+    uvloop.run(wrapped())

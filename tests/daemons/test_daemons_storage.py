@@ -90,3 +90,19 @@ async def test_only_what_must_be_durable_waits_for_the_disk(
     both = await asyncio.gather(database.write(level, durable=False), database.write(level, durable=True))
     assert set(both) <= {1, 2}
     assert both[1] == 2
+
+
+async def test_commits_of_our_programs_are_noticed_without_polling(database: Database) -> None:
+    watch = CommitWatch(database, poll_seconds=3600)
+    turns = watch.turns()
+    await anext(turns)
+    other = Database(database.path, "", 1)
+    theirs = CommitWatch(other, poll_seconds=3600)
+    await other.write(lambda c: c.execute("INSERT INTO t VALUES (7)"))
+    theirs.note()
+    async with asyncio.timeout(10):
+        await anext(turns)
+    assert await count(database) == 1
+    await theirs.close()
+    other.close()
+    await watch.close()

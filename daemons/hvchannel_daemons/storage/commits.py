@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting for commits: of this process at once, of other processes by polling `PRAGMA data_version`.
+"""Waiting for commits: of this process at once, of other processes by `PRAGMA data_version`.
 
-The poll is slow while nothing happens and quick for a moment after the kernel has said that the write-ahead
-log is being written: the commit becomes visible shortly after that, when the writer's fsync is done.
+It is looked at whenever the kernel says that somebody has written to the file FEED-commits, which our programs do after
+each commit (the write-ahead log itself is written before its fsync, too soon), and now and then for others' sake.
 """
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
-from typing import Final
 
 from hvchannel_daemons.storage.database import Database, DatabaseError
 from hvchannel_daemons.storage.modified import Modified
-
-_QUICK_SECONDS: Final = 0.0002
-_QUICK_POLLS: Final = 125
 
 
 class CommitWatch:
@@ -25,9 +22,22 @@ class CommitWatch:
         self._next = asyncio.Event()
         self._polling = asyncio.Event()
         self._poller: asyncio.Task[None] | None = None
+        path = database.path
+        self._bell_path = path.with_name(path.name + "-commits")
+        self._bell: int | None = None
+        if poll_seconds is not None:
+            with contextlib.suppress(OSError):  # without it others notice later
+                flags = os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+                self._bell = os.open(self._bell_path, flags, 0o600)
 
     def note(self) -> None:
         """This process has committed."""
+        self._turn()
+        if self._bell is not None:
+            with contextlib.suppress(OSError):  # a full disk
+                os.pwrite(self._bell, b"\n", 0)
+
+    def _turn(self) -> None:
         done, self._next = self._next, asyncio.Event()
         done.set()
 
@@ -53,32 +63,26 @@ class CommitWatch:
             self._poller.cancel()
             with contextlib.suppress(asyncio.CancelledError, DatabaseError):
                 await self._poller
+        if self._bell is not None:
+            os.close(self._bell)
+            self._bell = None
 
     async def _poll(self, seconds: float) -> None:
-        path = self._database.path
-        log = Modified(path.with_name(path.name + "-wal"))
-        quick = 0  # polls left of the quick ones
+        bell = Modified(self._bell_path)
         try:
             seen = self._database.version()
             self._polling.set()
             while True:
-                if quick > 0:
-                    quick -= 1
-                    await asyncio.sleep(_QUICK_SECONDS)
-                else:
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(seconds):
-                            await log.event.wait()
-                if log.event.is_set():
-                    log.event.clear()
-                    quick = _QUICK_POLLS
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(seconds):
+                        await bell.event.wait()
+                bell.event.clear()
                 now = self._database.version()
                 if now != seen:
                     seen = now
-                    quick = 0
-                    self.note()
+                    self._turn()
         finally:
-            log.close()
+            bell.close()
             self._polling.set()
             # once this task is done: whoever waits shall see its error
-            asyncio.get_running_loop().call_soon(self.note)
+            asyncio.get_running_loop().call_soon(self._turn)
