@@ -56,7 +56,7 @@ def measure(progress: Console) -> list[Figure]:
         synced = latency.disk(Path(state), SIZES[0][1])
     floor = [
         Figure(
-            f"one fdatasync of the disk, p{percent} (put to acknowledged: three)",
+            f"one fdatasync of the disk, p{percent} (put to acknowledged: two)",
             latency.percentile(synced, percent),
             "ms",
         )

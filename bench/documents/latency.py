@@ -30,8 +30,8 @@ async def put_to_acknowledged(feed: Feed, vif: str, size: int, count: int) -> li
 
 
 def disk(folder: Path, count: int) -> list[float]:
-    """Seconds of one small write and its fdatasync. An acknowledged document has waited for three on the embedded feed:
-    of the put, of the guest's store, of the acknowledgement. Raises OSError."""
+    """Seconds of one small write and its fdatasync. An acknowledged document has waited for two on the embedded feed:
+    of the put and of the guest's store. Raises OSError."""
     seconds = []
     with (folder / "disk").open("wb", buffering=0) as file:
         for _ in range(count):

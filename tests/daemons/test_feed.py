@@ -454,7 +454,7 @@ async def test_quotas_are_checked(feed: Feed, quota: Quota, message: str) -> Non
 async def test_sqlite_file_is_private_and_errors_name_it(tmp_path: Path) -> None:
     feed = await SqliteFeed.open(tmp_path / "feed.db")
     await feed.put("vm1", "a", b"secret", "")
-    names = ("feed.db", "feed.db-wal", "feed.db-shm")
+    names = ("feed.db", "feed.db-wal", "feed.db-shm", "feed.db-commits")
     assert {os.stat(tmp_path / name).st_mode & 0o777 for name in names} == {0o600}  # noqa: PTH116
     await feed.close()
     other = tmp_path / "other"

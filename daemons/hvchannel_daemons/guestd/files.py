@@ -148,7 +148,7 @@ class Files:
         ]
         for key, why in failed.items():
             log.error("file_failed", key=key, error=why)
-        if len(ready) == 1:
+        if len(ready) <= 1:
             tree.apply(ready, together=together)
         else:
             await asyncio.to_thread(tree.apply, ready, together=together)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One SQLite file used from asyncio: one writing thread that commits in groups, one reading thread.
+"""One SQLite file used from asyncio: one writing thread that commits in groups, one reading thread for what may take
+long; short reads are done where they are asked for.
 
 SQLite rather than files with fsync and rename: one commit makes a document, its revision and its place in
 the order of changes durable together, there is nothing to repair after a crash, and many small documents
@@ -68,7 +69,7 @@ def _create_private(path: Path) -> None:
 
 
 class Database:
-    """`write` and `read` run functions on a connection, off the event loop.
+    """`write` and `read` run functions on a connection, off the event loop; `look` runs them on it.
 
     All writes that wait at one moment share one transaction (each in a savepoint of its own, so that one
     that raises takes back only itself) and hence one fsync; their results are handed out after the commit.

@@ -11,15 +11,15 @@ import contextlib
 import json
 import random
 import uuid
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import nats.errors
 import structlog
 from nats.aio.msg import Msg
 
 from hvchannel_daemons.feed.interface import Claim, Contended, FeedClaimedError, FeedError, Owner
+from hvchannel_daemons.feed.jetstream.background import Background
 from hvchannel_daemons.feed.jetstream.layout import Layout, decoded, last
 from hvchannel_daemons.feed.jetstream.link import Link, WrongSequenceError
 from hvchannel_daemons.feed.jetstream.reader import everything
@@ -67,15 +67,15 @@ class _Silence:
 class Claims:
     """Of this process. `start` it once, then `make` and `release`."""
 
-    def __init__(self, link: Link, layout: Layout) -> None:
+    def __init__(self, link: Link, layout: Layout, background: Background) -> None:
+        """What `background` fails with: FeedClaimedError when another process is this host's hostd now, FeedError."""
         self._link = link
         self._layout = layout
+        self._background = background
         self._process = uuid.uuid4().hex
         self._held: dict[str, Claim] = {}
         self._making: set[str] = set()
         self._verified = asyncio.Event()
-        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._host_checked = 0.0
         self.host = ""
 
@@ -94,7 +94,7 @@ class Claims:
         await self._link.call(lambda: self._link.nc.subscribe(self._layout.call(host), cb=self._answer))
         self._verified.set()
         self._link.on_lost.append(self._verified.clear)
-        self._link.on_back.append(lambda: self._spawn(self._verify()))
+        self._link.on_back.append(lambda: self._background.spawn(self._verify()))
 
     async def make(self, vif: str, contended: Contended) -> Claim:
         """As Feed's `claim`. Raises FeedError."""
@@ -147,11 +147,7 @@ class Claims:
         """The server tells that the owner has changed."""
         now = Holder.decoded(data)
         if vif in self._held and (now is None or now.process != self._process):
-            self._spawn(self._check(vif))
-
-    async def failed(self) -> None:
-        """Raises FeedClaimedError when another process is this host's hostd now, FeedError."""
-        await asyncio.shield(self._failure)
+            self._background.spawn(self._check(vif))
 
     async def owner(self, vif: str) -> Owner | None:
         stored = await last(self._link, self._layout.state, self._layout.owner(vif))
@@ -176,13 +172,6 @@ class Claims:
             decoded(stored.subject.rpartition(".")[2]): Holder.decoded(stored.data) for stored in found
         }
         return {vif: holder.host for vif, holder in holders.items() if holder is not None}
-
-    async def close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._failure.done():
-            self._failure.exception()
 
     async def _try(self, vif: str, given_up: str = "") -> "_Other | None":
         """Makes the VIF ours, or returns who holds it; from the process that is given up it is taken when it does not
@@ -272,7 +261,7 @@ class Claims:
         if now - self._host_checked < _SURE_SECONDS and self._verified.is_set():
             return
         if not self._is_ours(await last(self._link, self._layout.state, self._layout.host(self.host))):
-            self._fail(self._taken())
+            self._background.fail(self._taken())
             raise self._taken()
         self._host_checked = now
 
@@ -289,7 +278,7 @@ class Claims:
 
             await asyncio.gather(*(check(vif) for vif in list(self._held)))
         except FeedError as error:
-            self._fail(error)
+            self._background.fail(error)
             return
         if self._link.up.is_set() and epoch == self._link.epoch:
             self._verified.set()
@@ -298,13 +287,4 @@ class Claims:
         try:
             await self.check(vif)
         except FeedError as error:
-            self._fail(error)
-
-    def _fail(self, error: FeedError) -> None:
-        if not self._failure.done():
-            self._failure.set_exception(error)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            self._background.fail(error)

@@ -23,6 +23,7 @@ from hvchannel_daemons.feed.interface import (
     StoredReport,
 )
 from hvchannel_daemons.feed.jetstream import records
+from hvchannel_daemons.feed.jetstream.background import Background
 from hvchannel_daemons.feed.jetstream.behind import Behind, Message
 from hvchannel_daemons.feed.jetstream.claims import Claims
 from hvchannel_daemons.feed.jetstream.contents import Contents
@@ -55,12 +56,13 @@ class NatsFeed:
         self._layout = layout
         self._origin = origin
         self._contents = Contents(link, layout)
-        self._claims = Claims(link, layout)
+        self._background = Background()
+        self._claims = Claims(link, layout, self._background)
         self._behind = Behind(link, layout, self._claims)
         self._reports = Reports(link, layout, self._contents)
         self._watching = Watching(link, layout)
         self._room = Room(link, layout)
-        self._mirror = Mirror(link, layout, self._contents, self._claims, origin)
+        self._mirror = Mirror(link, layout, self._contents, self._claims, self._background, origin)
         self._orphans = Orphans(link, layout, self._contents, self._claims, self._mirror)
         self._releasing: dict[str, asyncio.Task[None]] = {}
         self._putting = Putting(link, layout, self._contents, self._room)
@@ -200,15 +202,7 @@ class NatsFeed:
         return {decoded(stored.subject.rpartition(".")[2]) for stored in held}
 
     async def failed(self) -> None:
-        failures = [asyncio.ensure_future(part.failed()) for part in (self._claims, self._mirror)]
-        try:
-            await asyncio.wait(failures, return_when=asyncio.FIRST_COMPLETED)
-            for failure in failures:
-                if failure.done():
-                    failure.result()
-        finally:
-            for failure in failures:
-                failure.cancel()
+        await self._background.failed()
 
     async def claim(self, vif: str, contended: Contended) -> Claim:
         limits.check_vif(vif)
@@ -301,8 +295,8 @@ class NatsFeed:
         for releasing in self._releasing.values():
             releasing.cancel()
         await self._orphans.close()
+        await self._background.close()
         await self._mirror.close()
-        await self._claims.close()
         await self._link.close()
 
     async def _of(self, vif: str, *, acks: bool = True) -> tuple[dict[str, Document], dict[str, Known]]:

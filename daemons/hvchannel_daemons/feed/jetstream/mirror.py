@@ -19,6 +19,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from hvchannel_daemons.feed.interface import Claim, Document, FeedError
+from hvchannel_daemons.feed.jetstream.background import Background
 from hvchannel_daemons.feed.jetstream.claims import Claims
 from hvchannel_daemons.feed.jetstream.contents import Contents
 from hvchannel_daemons.feed.jetstream.layout import Layout, following, last, names, subjects
@@ -59,26 +60,33 @@ class Mirrored:
 class Mirror:
     """`start` it once; `close` ends it."""
 
-    def __init__(self, link: Link, layout: Layout, contents: Contents, claims: Claims, origin: str) -> None:
+    def __init__(
+        self,
+        link: Link,
+        layout: Layout,
+        contents: Contents,
+        claims: Claims,
+        background: Background,
+        origin: str,
+    ) -> None:
+        """`background` fails when the mirror cannot be kept up to date any more."""
         self._link = link
         self._layout = layout
         self._contents = contents
         self._claims = claims
+        self._background = background
         self._origin = origin
         self._vifs: dict[str, Mirrored] = {}
         self._newest = 0  # sequence that the stream has been seen to have
         self._replicas = 0  # of the stream; 0: not known yet
         self._room = asyncio.Semaphore(_AT_ONCE)
-        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Raises FeedError."""
         await self._look(again=False)
-        if self._failure.done():
-            self._failure.result()
-        self._link.on_back.append(lambda: self._spawn(self._look(again=True)))
-        self._spawn(self._rounds())
+        self._background.check()
+        self._link.on_back.append(lambda: self._background.spawn(self._look(again=True)))
+        self._background.spawn(self._rounds())
 
     def of(self, vif: str) -> Mirrored | None:
         """None when the VIF is not held, or not yet known."""
@@ -122,18 +130,11 @@ class Mirror:
             with contextlib.suppress(Exception):  # the connection is away: the server forgot it
                 await one.news.unsubscribe()
 
-    async def failed(self) -> None:
-        """Raises FeedError when the mirror cannot be kept up to date any more."""
-        await asyncio.shield(self._failure)
-
     async def close(self) -> None:
         reading = [one.reading for one in self._vifs.values() if one.reading is not None]
-        tasks = [*self._tasks, *reading]
-        for task in tasks:
+        for task in reading:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._failure.done():
-            self._failure.exception()
+        await asyncio.gather(*reading, return_exceptions=True)
 
     async def _newest_of(self, stream: str, pattern: str) -> tuple[list[Stored], int]:
         """Each subject's last message, in order, and a sequence up to which none is missing.
@@ -183,10 +184,10 @@ class Mirror:
                 else:
                     sure = await self._caught_up(one.there)
         except FeedError as error:
-            self._fail(error)
+            self._background.fail(error)
         except Exception as error:  # a mirror that stands still unseen would be worse than no hostd
             log.exception("feed_mirror_failed")
-            self._fail(FeedError(f"feed {self._link.url}: {type(error).__name__}: {error}"))
+            self._background.fail(FeedError(f"feed {self._link.url}: {type(error).__name__}: {error}"))
 
     def _take(self, one: Mirrored, stored: Stored) -> None:
         one.read = max(one.read, stored.sequence)
@@ -222,10 +223,12 @@ class Mirror:
                 if origin is None or origin.data.decode() != self._origin or info.state.last_seq < newest:
                     raise self._lost_changes()
         except FeedError as error:
-            self._fail(error)
+            self._background.fail(error)
             return
         except MissingError:
-            self._fail(FeedError(f"feed {self._link.url}: its stream {self._layout.documents} is gone"))
+            self._background.fail(
+                FeedError(f"feed {self._link.url}: its stream {self._layout.documents} is gone")
+            )
             return
         self._replicas = info.config.num_replicas or 1
         self._newest = max(self._newest, info.state.last_seq)
@@ -244,7 +247,7 @@ class Mirror:
                     if one is not None and await self._claims.check(vif):
                         self._read_on(one, info.state.last_seq)
                 except FeedError as error:
-                    self._fail(error)
+                    self._background.fail(error)
                     return
             if not vifs:
                 await asyncio.sleep(ROUND_SECONDS)
@@ -254,12 +257,3 @@ class Mirror:
             f"feed {self._link.url}: is another one than before, or has lost changes "
             "(was it made anew, or restored from a copy?): start hostd again"
         )
-
-    def _fail(self, error: FeedError) -> None:
-        if not self._failure.done():
-            self._failure.set_exception(error)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
