@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The PTF suite as `make ptf` runs it, and its runner."""
 
+import contextlib
 import os
 import re
 import select
@@ -141,11 +142,15 @@ def network_namespace(pid):
 
 def descendants(pid):
     """Ids of all processes below this one."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += [int(child), *descendants(int(child))]
-    return found
+    children = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    found = [pid]
+    for one in found:
+        found += children.get(one, [])
+    return found[1:]
 
 
 def wait_until_gone(pids):
