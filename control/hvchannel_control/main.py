@@ -96,7 +96,7 @@ def host(
         store = Store(settings.state)
         attachments = HostAttachments(settings, store, _log_move)
         controller = Controller(profile, attachments, settings.switch, program, cip=settings.channel.cip)
-        asyncio.run(_run(controller, settings.socket, observe))
+        asyncio.run(_run(controller, settings, observe))
     except ConfigError as error:
         _fail(str(error), code=2)
     except RefusedError as error:
@@ -138,7 +138,7 @@ def guest(
         program = find_program(profile.program, settings.pipeline, target.folder)
         attachments = FixedAttachment(guest_profile.own_vif())
         controller = Controller(profile, attachments, settings.switch, program, cip=settings.channel.cip)
-        asyncio.run(_run(controller, settings.socket, observe))
+        asyncio.run(_run(controller, settings, observe))
     except ConfigError as error:
         _fail(str(error), code=2)
     except (SocketInUseError, MetricsAddressError) as error:
@@ -196,7 +196,7 @@ def _observe(metrics: str | None, allow_any: bool, per_vif: bool) -> _Observe:
         _fail(str(error), code=2)
 
 
-async def _run(controller: Controller, socket: Path, observe: _Observe) -> None:
+async def _run(controller: Controller, settings: ControllerConfig, observe: _Observe) -> None:
     """Until SIGTERM or SIGINT."""
     registry = CollectorRegistry()
     registry.register(ControllerCollector(controller, per_vif=observe.per_vif))
@@ -208,7 +208,8 @@ async def _run(controller: Controller, socket: Path, observe: _Observe) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    async with serving(controller, socket), exposition.serving(observe.at, registry, prepare):
+    mode = int(settings.socket_mode, 8)
+    async with serving(controller, settings.socket, mode), exposition.serving(observe.at, registry, prepare):
         tasks = {asyncio.create_task(controller.vswitch.run()), asyncio.create_task(stopped.wait())}
         done, running = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in running:

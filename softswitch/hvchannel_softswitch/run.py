@@ -58,7 +58,9 @@ async def _serve(options: Options) -> None:
     except MappingError as error:
         raise StartError(f"--translations: {error}") from error
     with _switch(options) as switch:
-        server = P4RuntimeServer(options.device_id, SwitchDevice(switch), options.address, mappings)
+        server = P4RuntimeServer(
+            options.device_id, SwitchDevice(switch), options.address, mappings, mode=options.socket_mode
+        )
         process = ProcessService(observed.health_of(switch), LogLevels(logs.OWN))
         server.add(observed.unary(process), observed.streaming(process))
         registry = CollectorRegistry()
