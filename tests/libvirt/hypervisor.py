@@ -44,6 +44,7 @@ class Hypervisor:
         self.socket = folder / "control.sock"
         self.hook = folder / "hvchannel"
         self.controller: subprocess.Popen[str] | None = None
+        self._watch: subprocess.Popen[str] | None = None
         self._stack = stack
         ip("netns", "add", self.namespace)
         stack.callback(ip, "netns", "del", self.namespace)
@@ -73,8 +74,23 @@ class Hypervisor:
         lines = [f"{name}={value}" for name, value in own.items()]
         (self.folder / "libvirt.conf").write_text("\n".join([packaged, *lines, ""]))
 
+    def start_watch(self, *options: str) -> None:
+        """hvchannel-libvirt watch, until the hypervisor is reset."""
+        with (self.folder / "watch.log").open("a") as log:
+            own = ["--socket", self.socket, "--state", self.folder / "libvirt"]
+            command = [BIN / "hvchannel-libvirt", "watch", *own, *options]
+            self._watch = self.inside(*command, stderr=log)
+
+    def detach(self, vif_id: str) -> None:
+        with ControlClient(self.socket) as client:
+            client.detach(vif_id)
+
     def reset(self) -> None:
-        """Nothing is attached, no tap is there, all settings are at their defaults."""
+        """Nothing is attached, no tap is there, nothing watches, all settings are at their defaults."""
+        if self._watch is not None:
+            self._watch.terminate()
+            self._watch.wait()
+            self._watch = None
         shutil.rmtree(self.folder / "libvirt", ignore_errors=True)
         self.configure()
         if self.controller is not None:
@@ -134,6 +150,14 @@ class Hypervisor:
             vif = client.wait_realised(vif_id, DEADLINE_S)
         assert vif.state == control_pb2.Vif.REALISED, vif
         return vif
+
+    def run_python(self, program: str, *words: str) -> str:
+        """What it prints, in the namespace."""
+        pipe = subprocess.PIPE
+        process = self.inside(BIN / "python", "-c", program, *words, stdout=pipe, stderr=pipe)
+        out, wrong = process.communicate(timeout=120)
+        assert process.returncode == 0, wrong
+        return str(out)
 
     def setting(self, name: str) -> str:
         """Of /proc/sys/net."""

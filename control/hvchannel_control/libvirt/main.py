@@ -43,7 +43,7 @@ WithinOption = Annotated[
         envvar="HVCHANNEL_WITHIN", min=0.1, max=600, help="Seconds in which the controller must answer."
     ),
 ]
-_SOCKET, _STATE = Path("/run/hvchannel/control.sock"), Path("/var/lib/hvchannel/libvirt")
+_SOCKET, _STATE = Path("/run/hvchannel-control/control.sock"), Path("/var/lib/hvchannel-libvirt")
 
 
 @app.command(
