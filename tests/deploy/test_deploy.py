@@ -129,6 +129,7 @@ mount -t tmpfs none /run
 touch /run/net
 unshare --net=/run/net true
 inside() {{ nsenter --net=/run/net "$@"; }}
+umount -R -l /sys
 inside mount -t sysfs none /sys
 inside ip link set lo up
 mkdir -p /var/lib/libvirt/images
