@@ -5,7 +5,7 @@ import ast
 from pathlib import Path
 
 
-def tests_of(file: Path) -> set[str]:
+def named_in(file: Path) -> set[str]:
     """The functions of a test file, and the members of its classes as `Class::member`. Raises OSError."""
     names = set()
     for node in ast.parse(file.read_text(encoding="utf-8")).body:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.named_tests import tests_of
+from tests.named_tests import named_in
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "security.md"
@@ -36,4 +36,4 @@ def test_each_attack_names_what_stops_it_and_a_test(row):
 
 def test_every_test_that_the_page_names_exists():
     for file, name in TEST.findall(PAGE.read_text(encoding="utf-8")):
-        assert name in tests_of(ROOT / file), f"{file}::{name}"
+        assert name in named_in(ROOT / file), f"{file}::{name}"

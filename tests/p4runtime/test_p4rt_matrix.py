@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.named_tests import tests_of
+from tests.named_tests import named_in
 
 _HERE = Path(__file__).parent
 _MATRIX = _HERE.parents[1] / "docs" / "p4runtime.md"
@@ -25,7 +25,7 @@ def test_the_row_names_a_test_that_exists(row):
     assert len(row) == 4, "requirement, softswitch, proved by, simple_switch_grpc"
     named = re.fullmatch(r"`(test_\w+\.py)::([\w:]+)`", row[2])
     assert named, row[2]
-    assert named[2] in tests_of(_HERE / named[1])
+    assert named[2] in named_in(_HERE / named[1])
     assert re.search(r"\((run|source)\)$", row[3]) or row[3] == "not compared", row[3]
 
 
