@@ -16,9 +16,11 @@ from hvchannel_lab.background import background_lab
 from hvchannel_lab.handle import Handle
 from hvchannel_lab.targets import Engine, Target
 
-TRACE_LIMIT = 100_000  # packets per vSwitch: where one runs in the kernel its trace is what captures
 ASKED = os.environ.get("HVCHANNEL_ATTACKS", "")
 """What a long run is of; empty for short ones."""
+
+TRACE_LIMIT = 2_000_000 if ASKED else 200_000
+"""Packets per vSwitch: where one runs in the kernel its trace is what captures."""
 
 
 @dataclass(frozen=True)
