@@ -25,7 +25,7 @@ READY := $(VENV)/.ready
 PTF_VENV  := .venv-ptf
 PTF_READY := $(PTF_VENV)/.ready
 
-PACKAGES := telemetry/hvchannel_telemetry softswitch/hvchannel_softswitch control/hvchannel_control daemons/hvchannel_daemons lab/hvchannel_lab
+PACKAGES := telemetry/hvchannel_telemetry privilege/hvchannel_privilege softswitch/hvchannel_softswitch control/hvchannel_control daemons/hvchannel_daemons lab/hvchannel_lab
 CODE     := $(PACKAGES) tests ptf-tests bench p4src/compile.py
 PIP      := install --quiet --disable-pip-version-check --require-hashes
 
