@@ -210,6 +210,7 @@ class ControllerConfig(Section):
     """What both profiles have."""
 
     socket: SocketPath = Path("control.sock")
+    socket_mode: Literal["0600", "0660"] = "0600"
     pipeline: RootedPath | None = None
     switch: SwitchSection
 

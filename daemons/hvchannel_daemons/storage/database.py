@@ -123,6 +123,11 @@ class Database:
         found = self._writer.execute("PRAGMA user_version").fetchone()[0]
         if found not in (0, version):
             self._writer.execute("ROLLBACK")
+            if found > version:
+                raise DatabaseError(
+                    f"{self.path}: schema version {found} is newer than {version}, the newest this one reads: use the "
+                    "release that wrote it, or a later one"
+                )
             raise DatabaseError(
                 f"{self.path}: schema version {found} is not supported (supported: {version})"
             )
