@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn, TypeVar
 
 import structlog
 import typer
+from hvchannel_privilege.start import give_up
 from hvchannel_telemetry import exposition
 from hvchannel_telemetry.exposition import MetricsAddressError
 from hvchannel_telemetry.metrics_address import MetricsAddress
@@ -88,6 +89,7 @@ def host(
     logs.configure(log_level, log_json)
     observe = _observe(metrics, metrics_allow_any, metrics_per_vif)
     settings = _load(load_host, config, socket, pipeline)
+    give_up(writes=(settings.state, settings.state.parent, settings.socket.parent))
     store: Store | None = None
     try:
         target = TARGETS[settings.switch.architecture]
@@ -131,6 +133,7 @@ def guest(
     logs.configure(log_level, log_json)
     observe = _observe(metrics, metrics_allow_any, metrics_per_vif)
     settings = _load(load_guest, config, socket, pipeline)
+    give_up(writes=(settings.socket.parent,))
     try:
         target = TARGETS[settings.switch.architecture]
         guest_profile = GuestProfile(settings)

@@ -82,7 +82,8 @@ def test_a_further_logical_switch_stands_beside_the_default_one(file: Path) -> N
 
 
 HOST_REFUSALS = {
-    "x = 1": "unknown key 'x' (valid here: channel, logical_switch, pipeline, policer, pool, socket, socket_mode, state, switch)",
+    "x = 1": "unknown key 'x' (valid here: channel, logical_switch, pipeline, policer, pool, socket, socket_mode, "
+    "state, switch)",
     "[channel]\nvnii = 3": "unknown key 'channel.vnii' (valid here: cip, hypervisor_ip,",
     "[channel]\nvni = 0": "channel.vni: Input should be greater than or equal to 1, not 0",
     "[channel]\nvni = 16777216": "channel.vni: Input should be less than or equal to 16777215",
