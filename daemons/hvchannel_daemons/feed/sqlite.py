@@ -291,7 +291,7 @@ class SqliteFeed:
             for row in c.execute(f"{tables.DELIVERY} WHERE d.vif = ?", (vif,)).fetchall():
                 # a guest does not list tombstones: lacking the key is what the tombstone wants
                 absent = row["revision"] if row["deleted"] else 0
-                now = held.get(row["key"], absent)
+                now = limits.check_held(row["key"], held.get(row["key"], absent), row["revision"])
                 if now != row["acknowledged"]:
                     statements.hold(c, vif, row["key"], now)
 

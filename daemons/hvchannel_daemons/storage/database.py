@@ -40,10 +40,28 @@ class _Waiting(NamedTuple):
 class DatabaseError(Exception):
     """The file cannot be opened, or the disk does not take a write; the message names the file."""
 
+    def __init__(self, message: str) -> None:
+        """What SQLite says may quote a damaged file: no more of it than can be printed."""
+        super().__init__("".join(c if c.isprintable() else "?" for c in message))
+
+
+class _Connection(sqlite3.Connection):
+    """One that says so, too, where the words for what is damaged cannot be read."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        try:
+            return super().execute(sql, parameters)
+        except UnicodeDecodeError as error:
+            damaged = sqlite3.DatabaseError("malformed database schema")
+            damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise damaged from error
+
 
 def connect(path: Path) -> sqlite3.Connection:
     """Opens `path` with WAL and synchronous=FULL: a commit is on stable storage when it returns."""
-    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, factory=_Connection
+    )
     connection.row_factory = sqlite3.Row
     _enter_wal(connection)
     connection.execute("PRAGMA synchronous=FULL")
@@ -123,6 +141,11 @@ class Database:
         found = self._writer.execute("PRAGMA user_version").fetchone()[0]
         if found not in (0, version):
             self._writer.execute("ROLLBACK")
+            if found > version:
+                raise DatabaseError(
+                    f"{self.path}: schema version {found} is newer than {version}, the newest this one reads: use the "
+                    "release that wrote it, or a later one"
+                )
             raise DatabaseError(
                 f"{self.path}: schema version {found} is not supported (supported: {version})"
             )
