@@ -104,6 +104,11 @@ diff: $(READY) ## softswitch and bmv2 side by side, frame by frame (FRAMES=10000
 equal: $(READY) ## the two engines side by side, frame by frame (FRAMES=100000 per program)
 	@HVCHANNEL_EQUAL_FRAMES=$(FRAMES) $(BIN)/pytest tests/softswitch/test_xdp_equal_channel.py --timeout 3600
 
+# A long run of tests/attacks, which make test runs in a short form; HVCHANNEL_ATTACKS_SEED=... replays random frames.
+.PHONY: attacks
+attacks: $(READY) ## attacks from inside a VM, at length (ENGINE=xdp or interpreter, TARGET=bmv2)
+	@HVCHANNEL_ATTACKS=$(if $(filter bmv2,$(TARGET)),bmv2,$(if $(filter auto,$(ENGINE)),xdp,$(ENGINE))) $(BIN)/pytest tests/attacks -s
+
 .PHONY: lint
 lint: $(READY) ## ruff and mypy --strict
 	@$(BIN)/ruff check $(CODE)
@@ -124,7 +129,7 @@ audit: $(AUDIT_VENV)/.ready ## known vulnerabilities in what the lock files name
 	@python3 requirements/audit.py $(AUDIT_VENV)/bin/pip-audit requirements/dev.txt requirements/ptf.txt requirements/audit.txt
 
 .PHONY: bench
-bench: $(READY) ## figures side by side (JSON=file to keep them, PART=path, documents, entries, costs or scale)
+bench: $(READY) ## figures side by side (JSON=file to keep them, PART=path, documents, entries, costs, scale or flood)
 	@$(BIN)/python -m bench $(if $(JSON),--json $(JSON)) $(if $(PART),--part $(PART))
 
 # --- what is generated, and kept in the repository -------------------------------------------------------------------
