@@ -52,8 +52,8 @@ class HostileGuest:
     def tagged(self, dst: str | None = None, src: str | None = None, vlan: int | None = None):
         return self.ether(dst, src) / Dot1Q(vlan=self.vif.vlan if vlan is None else vlan)
 
-    def ip(self, dst: str | None = None, src: str | None = None):
-        return IP(src=src or self.vif.cip, dst=dst or self.hypervisor_ip)
+    def ip(self, dst: str | None = None, src: str | None = None, **fields):
+        return IP(src=src or self.vif.cip, dst=dst or self.hypervisor_ip, **fields)
 
     def settle(self, capture) -> None:
         """A permitted frame, awaited at the hypervisor's vSwitch and behind it: the vSwitch has decided all that was
