@@ -153,6 +153,7 @@ proto: $(READY) ## the gRPC stubs beside their .proto
 .PHONY: lock
 lock: ## the lock files, with uv
 	@uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 pyproject.toml --group dev -o requirements/dev.txt
+	@uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 pyproject.toml -c requirements/dev.txt -o requirements/run.txt
 	@uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 requirements/ptf.in -o requirements/ptf.txt \
 	  $(foreach name,netifaces scapy-helper pyperclip tabulate getmac,--no-emit-package $(name))
 	@uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 requirements/audit.in -o requirements/audit.txt
@@ -161,6 +162,25 @@ lock: ## the lock files, with uv
 dist: $(READY) ## dist/hvchannel-*.whl: all of the project that a guest or a hypervisor needs
 	@$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist/*.whl
+
+GENISOIMAGE := genisoimage -quiet -V cidata -R -J -input-charset utf-8
+
+# All that a VM needs without a network: wheels, pip (which a cloud's image lacks), units, a cloud-init seed.
+.PHONY: guest-disc
+guest-disc: dist ## dist/guest.iso: a cloud-init seed that puts the channel into a VM, without a network
+	@command -v genisoimage >/dev/null || { echo "installing genisoimage"; apt-get install -y -qq genisoimage; }
+	@rm -rf dist/guest && mkdir -p dist/guest/wheels
+	@$(BIN)/pip wheel --quiet --disable-pip-version-check --require-hashes --wheel-dir dist/guest/wheels -r requirements/run.txt
+	@cp dist/hvchannel-*.whl dist/guest/wheels/
+	@cp -r $(VENV)/lib/python3*/site-packages/pip dist/guest/wheels/
+	@cp -r packaging dist/guest/
+	@cp packaging/cloud-init/* dist/guest/
+	@$(GENISOIMAGE) -o dist/guest.iso dist/guest
+	@ls dist/guest.iso
+
+.PHONY: install
+install: dist ## the programs into /opt/hvchannel, units, configuration and libvirt's hook: a hypervisor (docs/deploy.md)
+	@packaging/install hypervisor
 
 .PHONY: clean
 clean: ## remove environments, caches and the state of stopped labs

@@ -19,7 +19,7 @@ from hvchannel_telemetry.metrics_address import MetricsAddress
 from hvchannel_telemetry.metrics_options import AllowAny, MetricsAt, PerVif, metrics_address
 from prometheus_client import CollectorRegistry
 
-from hvchannel_control import examples, logs
+from hvchannel_control import commands, examples, logs
 from hvchannel_control.attachments import FixedAttachment, HostAttachments, RefusedError
 from hvchannel_control.compiled import find_program
 from hvchannel_control.config import ConfigError, ControllerConfig, load_guest, load_host
@@ -164,6 +164,9 @@ def forget(
             store.detach(vif_id)
     except StoreError as error:
         _fail(str(error), code=1)
+
+
+commands.register(app, program="hvchannel-control")
 
 
 def _load(

@@ -95,7 +95,7 @@ class _Servicer(control_pb2_grpc.ControlServicer):
     ) -> control_pb2.Vif:
         try:
             return self._controller.attach(
-                request.vif_id, request.mac, request.port, request.vlan, request.vni
+                request.vif_id, request.mac, request.port, request.vlan, request.vni, request.interface
             )
         except (RefusedError, StoreError) as error:
             await _abort(context, error)

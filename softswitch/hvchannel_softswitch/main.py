@@ -182,7 +182,7 @@ def softswitch(
 
 def _interface(text: str) -> tuple[int, str]:
     number, at, name = text.partition("@")
-    if not (at and name and number.isdigit()):
+    if not (at and name and number.isascii() and number.isdigit()):
         raise typer.BadParameter(f"--interface: {text!r} is not PORT@INTERFACE (example: 1@veth0)")
     return int(number), name
 

@@ -145,6 +145,7 @@ HOST_REFUSALS = {
     further() + further()[further().index("[[") :]: "logical_switch.1.vni 5002 is logical_switch.0.vni too",
     "[channel]\nreserved_vlans = [7]\n"
     + further(vlan="7"): "logical_switch.0.vlan 7 is in channel.reserved_vlans",
+    '[switch]\ninterfaces = { 2 = "a", 3 = "a" }': "switch.interfaces: a is at port 2 and at port 3",
 }
 
 

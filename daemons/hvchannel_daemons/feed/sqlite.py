@@ -299,7 +299,7 @@ class SqliteFeed:
             for row in c.execute(f"{tables.DELIVERY} WHERE d.vif = ?", (vif,)).fetchall():
                 # a guest does not list tombstones: lacking the key is what the tombstone wants
                 absent = row["revision"] if row["deleted"] else 0
-                now = held.get(row["key"], absent)
+                now = limits.check_held(row["key"], held.get(row["key"], absent), row["revision"])
                 if now != row["acknowledged"]:
                     statements.hold(c, vif, row["key"], now)
 
@@ -334,7 +334,7 @@ class SqliteFeed:
         if self._telling is not None:
             self._telling.cancel()
             await asyncio.gather(self._telling, return_exceptions=True)
-        await self._commits.close()
+        self._commits.close()
         await asyncio.to_thread(self._database.close)
         if self._lock is not None:
             os.close(self._lock)

@@ -74,7 +74,7 @@ class P4RuntimeServer:
 
     def _bind_tcp(self) -> socket.socket:
         host, colon, port = self.address.rpartition(":")
-        if not (host and colon and port.isdigit() and int(port) < 65536):
+        if not (host and colon and port.isascii() and port.isdigit() and int(port) < 65536):
             raise AddressError(f"{self.address!r} is not an address (valid: HOST:PORT or unix:/path)")
         name = host.removeprefix("[").removesuffix("]")
         try:
