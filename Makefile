@@ -25,8 +25,8 @@ READY := $(VENV)/.ready
 PTF_VENV  := .venv-ptf
 PTF_READY := $(PTF_VENV)/.ready
 
-PACKAGES := telemetry/hvchannel_telemetry softswitch/hvchannel_softswitch control/hvchannel_control daemons/hvchannel_daemons lab/hvchannel_lab
-CODE     := $(PACKAGES) tests ptf-tests bench p4src/compile.py
+PACKAGES := telemetry/hvchannel_telemetry privilege/hvchannel_privilege softswitch/hvchannel_softswitch control/hvchannel_control daemons/hvchannel_daemons lab/hvchannel_lab
+CODE     := $(PACKAGES) tests ptf-tests bench p4src/compile.py requirements/audit.py
 PIP      := install --quiet --disable-pip-version-check --require-hashes
 
 .PHONY: help
@@ -109,8 +109,19 @@ lint: $(READY) ## ruff and mypy --strict
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/mypy
-	@$(BIN)/mypy bench p4src/compile.py
+	@$(BIN)/mypy bench p4src/compile.py requirements/audit.py
 	@cd ptf-tests && MYPYPATH=. ../$(BIN)/mypy --strict -p runner
+
+AUDIT_VENV := .venv-audit
+
+$(AUDIT_VENV)/.ready: requirements/audit.txt | debian
+	@python3 -m venv $(AUDIT_VENV)
+	@$(AUDIT_VENV)/bin/pip $(PIP) -r requirements/audit.txt
+	@touch $@
+
+.PHONY: audit
+audit: $(AUDIT_VENV)/.ready ## known vulnerabilities in what the lock files name
+	@python3 requirements/audit.py $(AUDIT_VENV)/bin/pip-audit requirements/dev.txt requirements/ptf.txt requirements/audit.txt
 
 .PHONY: bench
 bench: $(READY) ## figures side by side (JSON=file to keep them, PART=path, documents, entries, costs or scale)
@@ -142,14 +153,35 @@ proto: $(READY) ## the gRPC stubs beside their .proto
 .PHONY: lock
 lock: ## the lock files, with uv
 	@uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 pyproject.toml --group dev -o requirements/dev.txt
+	@uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 pyproject.toml -c requirements/dev.txt -o requirements/run.txt
 	@uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 requirements/ptf.in -o requirements/ptf.txt \
 	  $(foreach name,netifaces scapy-helper pyperclip tabulate getmac,--no-emit-package $(name))
+	@uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 requirements/audit.in -o requirements/audit.txt
 
 .PHONY: dist
 dist: $(READY) ## dist/hvchannel-*.whl: all of the project that a guest or a hypervisor needs
 	@$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist/*.whl
 
+GENISOIMAGE := genisoimage -quiet -V cidata -R -J -input-charset utf-8
+
+# All that a VM needs without a network: wheels, pip (which a cloud's image lacks), units, a cloud-init seed.
+.PHONY: guest-disc
+guest-disc: dist ## dist/guest.iso: a cloud-init seed that puts the channel into a VM, without a network
+	@command -v genisoimage >/dev/null || { echo "installing genisoimage"; apt-get install -y -qq genisoimage; }
+	@rm -rf dist/guest && mkdir -p dist/guest/wheels
+	@$(BIN)/pip wheel --quiet --disable-pip-version-check --require-hashes --wheel-dir dist/guest/wheels -r requirements/run.txt
+	@cp dist/hvchannel-*.whl dist/guest/wheels/
+	@cp -r $(VENV)/lib/python3*/site-packages/pip dist/guest/wheels/
+	@cp -r packaging dist/guest/
+	@cp packaging/cloud-init/* dist/guest/
+	@$(GENISOIMAGE) -o dist/guest.iso dist/guest
+	@ls dist/guest.iso
+
+.PHONY: install
+install: dist ## the programs into /opt/hvchannel, units, configuration and libvirt's hook: a hypervisor (docs/deploy.md)
+	@packaging/install hypervisor
+
 .PHONY: clean
 clean: ## remove environments, caches and the state of stopped labs
-	@rm -rf $(VENV) $(PTF_VENV) state .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(PTF_VENV) $(AUDIT_VENV) state .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -80,6 +80,16 @@ class SwitchSection(Section):
             raise ValueError(f"{value!r} is neither 'unix:PATH' nor 'HOST:PORT'")
         return value
 
+    @field_validator("interfaces")
+    @classmethod
+    def _at_one_port_each(cls, value: dict[int, str]) -> dict[int, str]:
+        ports: dict[str, int] = {}
+        for port, name in value.items():
+            if name in ports:
+                raise ValueError(f"{name} is at port {ports[name]} and at port {port}; an interface is one port")
+            ports[name] = port
+        return value
+
     @model_validator(mode="after")
     def _near(self) -> Self:
         if not self.address.startswith("unix:") and not self.allow_remote:
@@ -210,6 +220,7 @@ class ControllerConfig(Section):
     """What both profiles have."""
 
     socket: SocketPath = Path("control.sock")
+    socket_mode: Literal["0600", "0660"] = "0600"
     pipeline: RootedPath | None = None
     switch: SwitchSection
 

@@ -334,7 +334,7 @@ class SqliteFeed:
         if self._telling is not None:
             self._telling.cancel()
             await asyncio.gather(self._telling, return_exceptions=True)
-        await self._commits.close()
+        self._commits.close()
         await asyncio.to_thread(self._database.close)
         if self._lock is not None:
             os.close(self._lock)

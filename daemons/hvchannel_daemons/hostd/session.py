@@ -164,15 +164,20 @@ class HostSession:
     async def _send_documents(self, outbox: Outbox, peer: Peer) -> None:
         groups = peer.version >= GROUPS
         sender = Sender(self._send, self._feed, self._vif, outbox, groups=groups)
-        while True:
+        while not self._synced:
             self._wake.clear()
             now = await self._feed.position(self._vif)
             await sender.send_what_is_new()
             outbox.passed(now)
-            if outbox.caught_up and not self._synced:
+            if outbox.caught_up:
                 self._synced = True
                 await self._send(pb.HostMessage(synced=pb.Synced()))
                 await self._observe(SessionState.READY, peer)
+            else:
+                await self._wake.wait()
+        while True:
+            self._wake.clear()
+            await sender.send_what_is_new()
             await self._wake.wait()
 
     async def _receive(self, outbox: Outbox, intake: Intake) -> None:
