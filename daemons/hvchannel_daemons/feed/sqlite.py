@@ -14,7 +14,7 @@ import sqlite3
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from hvchannel_daemons import limits
 from hvchannel_daemons.feed import sqlite_statements as statements
@@ -66,7 +66,7 @@ class SqliteFeed:
             database = await asyncio.to_thread(
                 Database, path, tables.SCHEMA, tables.VERSION, set_up=statements.new_feed
             )
-            origin = await database.read(lambda c: str(c.execute("SELECT origin FROM feed").fetchone()[0]))
+            origin = await database.read(lambda c: str(_only(c, "SELECT origin FROM feed")))
             if not await database.read(statements.is_current):
                 await database.write(statements.bring_up_to_date)
         except DatabaseError as error:
@@ -244,7 +244,7 @@ class SqliteFeed:
         def work(c: sqlite3.Connection) -> int:
             c.execute("DELETE FROM sessions")
             c.execute("DELETE FROM owners")
-            return int(c.execute("SELECT position FROM feed").fetchone()[0])
+            return int(_only(c, "SELECT position FROM feed"))
 
         self._telling = asyncio.create_task(self._tell(await self._write(work)))
         return set()
@@ -284,7 +284,7 @@ class SqliteFeed:
 
     async def position(self, vif: str) -> int:
         query = "SELECT coalesce(max(position), 0) FROM documents WHERE vif = ?"
-        return self._look(lambda c: int(c.execute(query, (vif,)).fetchone()[0]))
+        return self._look(lambda c: int(_only(c, query, vif)))
 
     async def record_inventory(self, vif: str, held: Mapping[str, int]) -> None:
         def work(c: sqlite3.Connection) -> None:
@@ -369,6 +369,14 @@ class SqliteFeed:
                 yield
         except DatabaseError as error:
             raise FeedError(f"feed {error}") from error
+
+
+def _only(c: sqlite3.Connection, query: str, *values: str) -> Any:
+    """The one value that a query always gives, unless the file is damaged. Raises sqlite3.DatabaseError."""
+    row = c.execute(query, values).fetchone()
+    if row is None or row[0] is None:
+        raise sqlite3.DatabaseError(f"malformed: nothing comes of {query}")
+    return row[0]
 
 
 def _small(c: sqlite3.Connection, document: Document) -> bytes | None:
