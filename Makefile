@@ -92,6 +92,10 @@ test: $(READY) $(PTF_READY) ## all tests (TEST=tests/control for a part)
 test-vm: $(READY) ## the tests with a real virtual machine (QEMU), of which make test runs the first only
 	@HVCHANNEL_VM_TESTS=1 $(BIN)/pytest tests/vm
 
+.PHONY: test-deploy
+test-deploy: $(READY) ## the ten commands of docs/deploy.md, to a document in a VM (mmdebstrap, libvirt; ten minutes without KVM)
+	@HVCHANNEL_DEPLOY_TEST=1 $(BIN)/pytest tests/deploy --timeout 3600
+
 .PHONY: ptf
 ptf: $(READY) $(PTF_READY) ## the PTF suite (ENGINE=xdp or interpreter, ARCH=pna, TARGET=bmv2, TEST=a class, file or group)
 	@ptf-tests/run --target $(TARGET) --engine $(ENGINE) --arch $(ARCH) $(if $(TEST),--test $(TEST))
