@@ -129,7 +129,9 @@ def test_frames_for_other_stations_arrive_too(wire: Wire, port: AfPacketPort) ->
 def test_the_interface_is_promiscuous_while_the_port_is_open(wire: Wire, port: AfPacketPort) -> None:
     def promiscuity() -> int:
         with IPRoute() as route:
-            return int(route.get_links(route.link_lookup(ifname=wire.near)[0])[0].get_attr("IFLA_PROMISCUITY"))
+            return int(
+                route.get_links(route.link_lookup(ifname=wire.near)[0])[0].get_attr("IFLA_PROMISCUITY")
+            )
 
     assert promiscuity() == 1
     port.close()
