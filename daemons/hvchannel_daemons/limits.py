@@ -28,7 +28,7 @@ GROUP_MEMBERS: Final = 256  # of one group on the channel, which may carry what 
 GROUP_BYTES: Final = 64 * MIB
 REVISION_MAX: Final = 2**63 - 1  # what SQLite and JSON readers alike can hold
 REVISION_LEAP: Final = 2**32
-"""A guest holds a revision beyond the feed's newest only when the feed was restored from an old copy; not by so many."""
+"""A guest holds one beyond the feed's newest only where the feed was restored from an old copy; not by so many."""
 
 _NAME = re.compile(r"[A-Za-z0-9._/-]+")
 _VIF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")

@@ -80,7 +80,7 @@ def test_reports(text: str) -> None:
 
 @pytest.mark.skipif(nats_servers.PROGRAM is None, reason=nats_servers.MISSING)
 async def test_a_feed_with_garbage_in_every_bucket_serves(tmp_path: Path) -> None:
-    """Beside documents that are right, and of subjects of any shape; before hostd's end opens it and while it serves."""
+    """Beside documents that are right, under subjects of any shape; before hostd's end opens it and while it serves."""
     with nats_servers.running(tmp_path) as server:
         url = f"{server.url}/site"
         feed = await open_feed(url)

@@ -19,8 +19,8 @@ _LOST: Final = ("Connection reset", "Socket closed", "recvmsg", "GOAWAY")
 
 # Heartbeats of the protocol notice a dead peer; gRPC's keepalive covers the time before the session begins.
 _KEEPALIVE_MS: Final = 5000
-# Of one connection. Without it gRPC reads as fast as the peer sends, whether it gets round to parsing it or not: a flood
-# of small frames takes hundreds of MiB.
+# Of one connection. Without it gRPC reads as fast as the peer sends, whether it gets round to parsing it or not: a
+# flood of small frames takes hundreds of MiB.
 _READ_BUFFER_BYTES: Final = 256 * 1024
 
 CLIENT: Final[Options] = [

@@ -241,7 +241,9 @@ class HostSession:
             await asyncio.sleep(_ACK_SECONDS / 4)
             waited = asyncio.get_running_loop().time() - self._write_began
             if waited > _ACK_SECONDS:
-                raise AckOverdue(f"the guest has taken nothing for {waited:.0f} s: its flow control is closed")
+                raise AckOverdue(
+                    f"the guest has taken nothing for {waited:.0f} s: its flow control is closed"
+                )
             oldest = outbox.oldest()
             if oldest is not None and oldest[2] > _ACK_SECONDS:
                 key, revision, seconds = oldest

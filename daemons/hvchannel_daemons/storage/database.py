@@ -46,12 +46,13 @@ class DatabaseError(Exception):
 
 
 class _Connection(sqlite3.Connection):
-    """One that says so, too, where the words for what is damaged cannot be read."""
+    """One that says so, too, where the words for what is damaged cannot be read, or a damaged size is beyond all
+    memory."""
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
         try:
             return super().execute(sql, parameters)
-        except UnicodeDecodeError as error:
+        except (UnicodeDecodeError, MemoryError) as error:
             damaged = sqlite3.DatabaseError("malformed database schema")
             damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
             raise damaged from error
@@ -192,6 +193,8 @@ class Database:
         return True
 
     def _write_here(self, work: Work[T]) -> T:
+        """Waits for the disk only where the log begins anew, once in some thousand pages: without that a power failure
+        could mix it with the one before."""
         try:
             result = work(self._here)
             self._here.execute("COMMIT")

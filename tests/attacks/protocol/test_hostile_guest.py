@@ -115,7 +115,7 @@ def vif(what: str) -> str:
 
 
 async def test_forged_and_replayed_acks_have_no_effect(world: World) -> None:
-    """Of what was never sent, of what is to come, of other keys and of another VIF's; then once more of what was true."""
+    """Of what was never sent, of what is to come, of other keys, of another VIF's; then once more of what was true."""
     secret = await world.feed.put(HONEST, "secret", b"", "")
     asked = asyncio.Event()
 

@@ -186,8 +186,8 @@ class Known:
         try:
             said = _object(stored.data)
             outcome = Outcome(said["outcome"]) if said["outcome"] else None
-            revisions = [_revision(said[name]) for name in ("acknowledged", "answered")]
-            return cls(*revisions, outcome, str(said["error"]))
+            acknowledged, answered = _revision(said["acknowledged"]), _revision(said["answered"])
+            return cls(acknowledged, answered, outcome, str(said["error"]))
         except _NOT_OURS:
             return cls()  # the guest's next inventory says it again
 
@@ -226,7 +226,7 @@ def decode_session(stored: Stored) -> Session | None:
         said = _object(stored.data)
         known = {field.name: field.type for field in fields(Session)}  # a newer hostd may say more
         codes = {name: Reason.read(said[name]) for name in ("code", "error_code") if name in said}
-        read = {name: said[name] for name in said.keys() & known}
+        read: dict[str, Any] = {name: said[name] for name in said.keys() & known}
         for name, value in read.items():
             if known[name] in (int, "int"):
                 _revision(value)
@@ -267,7 +267,9 @@ class ReportAbout:
         pieces = about.get("pieces")
         try:
             size = _revision(about["size"])
-            return cls(str(about["id"]), min(size, limits.REPORT_BYTES), None if pieces is None else str(pieces))
+            return cls(
+                str(about["id"]), min(size, limits.REPORT_BYTES), None if pieces is None else str(pieces)
+            )
         except _NOT_OURS:
             return cls(size=len(stored.data))
 
