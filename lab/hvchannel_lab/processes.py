@@ -112,13 +112,16 @@ def vm_programs(topology: Topology, vm: Vm) -> list[Program]:
     ]
 
 
-def workload(topology: Topology, vm: Vm) -> Program:
-    """The VM's local program: answers the documents that its guestd, which must be up, hands out."""
+def workload(topology: Topology, vm: Vm) -> list[Program]:
+    """The VM's local program, unless the lab has none: answers the documents that its guestd, which must be up, hands
+    out."""
+    if not topology.workload:
+        return []
     argv = (
         *(sys.executable, "-m", "hvchannel_lab.sample_workload"),
         *("--socket", str(topology.guestd_socket(vm.name)), "--name", vm.name),
     )
-    return Program(vm.name, "workload", vm.namespace, argv, _log(topology, vm.name, "workload"), _WORKLOAD)
+    return [Program(vm.name, "workload", vm.namespace, argv, _log(topology, vm.name, "workload"), _WORKLOAD)]
 
 
 def program_of_window(topology: Topology, vm: Vm, guest: Path) -> Program:
@@ -139,7 +142,7 @@ def _switch(topology: Topology, who: str, namespace: str) -> Program:
     common = ["--device-id", str(DEVICE_ID), "--no-p4"]
     for port, hop in topology.port_hops(who).items():
         common += ["-i", f"{port}@{hop.interface}"]
-    own = ["--grpc-server-addr", f"unix:{socket}", "--cpu-port", str(topology.channel.cpu_port)]
+    own = ["--grpc-server-addr", f"unix:{socket}", "--cpu-port", str(topology.architecture.cpu_port)]
     match target:
         case Target.SOFTSWITCH:
             trace = [
@@ -190,7 +193,7 @@ state = "control.db"
 [switch]
 address = "unix:p4rt.sock"
 device_id = {DEVICE_ID}
-cpu_port = {channel.cpu_port}
+architecture = "{topology.architecture}"
 interfaces = {_interfaces(topology, hypervisor.name)}
 
 [channel]
@@ -218,7 +221,7 @@ socket = "control.sock"
 [switch]
 address = "unix:p4rt.sock"
 device_id = {DEVICE_ID}
-cpu_port = {channel.cpu_port}
+architecture = "{topology.architecture}"
 pipeline_timeout_s = {_PIPELINE_WITHIN[topology.vm_kind]}
 interfaces = {_interfaces(topology, vm.name)}
 
