@@ -66,6 +66,7 @@ class SwitchSection(Section):
     architecture: Literal["v1model", "pna"] = "v1model"
     cpu_port: Port = MAX_PORT
     audit_interval_s: float = Field(default=10.0, ge=0.05, le=3600)
+    pipeline_timeout_s: float = Field(default=60.0, ge=1, le=3600)
     interfaces: dict[PortKey, InterfaceName] = {}
 
     @field_validator("address")

@@ -17,6 +17,7 @@ election_id = 10            # where bidding for the primary's place begins
 architecture = "v1model"    # of the P4 programs: v1model or pna
 cpu_port = 510              # v1model's; pna has its own
 audit_interval_s = 10.0     # seconds between two read backs when nothing changes, per thousand entries
+pipeline_timeout_s = 60.0   # until the vSwitch has taken a pipeline, which it may have to compile
 interfaces = {}             # at the ports, as the vSwitch was told: { 2 = "vnic1" }; for `hvchannel status`, diagnose
 
 [channel]
@@ -62,6 +63,7 @@ election_id = 10            # where bidding for the primary's place begins
 architecture = "v1model"    # of the P4 programs: v1model or pna
 cpu_port = 510              # v1model's; pna has its own
 audit_interval_s = 10.0     # seconds between two read backs when nothing changes, per thousand entries
+pipeline_timeout_s = 60.0   # until the vSwitch has taken a pipeline, which it may have to compile
 interfaces = {}             # at the ports, as the vSwitch was told: { 2 = "eth0" }
 
 [channel]  # as the host has it
