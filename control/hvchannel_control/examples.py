@@ -11,7 +11,10 @@ state = "control.db"     # attachments and leases, SQLite
 
 [switch]
 address = "unix:p4rt.sock"  # of the vSwitch's P4Runtime server: unix:PATH or HOST:PORT
-allow_remote = false        # true: HOST may be another machine (P4Runtime is spoken in clear)
+allow_remote = false        # true: HOST may be another machine, and P4Runtime is spoken to it in clear
+# ca = "ca.pem"             # TLS to HOST:PORT: who signed the server's certificate
+# cert = "cert.pem"         # and what this controller shows, with its key
+# key = "key.pem"
 device_id = 1
 election_id = 10            # where bidding for the primary's place begins
 architecture = "v1model"    # of the P4 programs: v1model or pna
@@ -57,7 +60,10 @@ socket_mode = "0600"     # 0660: for the group of the controller's process, too
 
 [switch]
 address = "unix:p4rt.sock"  # of the vSwitch's P4Runtime server: unix:PATH or HOST:PORT
-allow_remote = false        # true: HOST may be another machine (P4Runtime is spoken in clear)
+allow_remote = false        # true: HOST may be another machine, and P4Runtime is spoken to it in clear
+# ca = "ca.pem"             # TLS to HOST:PORT: who signed the server's certificate
+# cert = "cert.pem"         # and what this controller shows, with its key
+# key = "key.pem"
 device_id = 1
 election_id = 10            # where bidding for the primary's place begins
 architecture = "v1model"    # of the P4 programs: v1model or pna

@@ -75,6 +75,7 @@ class VSwitch:
             p4blob=program.device_config,
             device_id=settings.device_id,
             initial_election_id=settings.election_id,
+            channel_credentials=_credentials(settings),
         )
         self._desired = desired
         self._observed = observed
@@ -383,3 +384,9 @@ def _explain(error: BaseException | None) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _credentials(settings: SwitchSection) -> fy.GRPCCredentialsTLS | None:
+    if settings.ca is None:
+        return None
+    return fy.GRPCCredentialsTLS(cacert=settings.ca, cert=settings.cert, private_key=settings.key)
