@@ -87,7 +87,9 @@ class SwitchSection(Section):
         ports: dict[str, int] = {}
         for port, name in value.items():
             if name in ports:
-                raise ValueError(f"{name} is at port {ports[name]} and at port {port}; an interface is one port")
+                raise ValueError(
+                    f"{name} is at port {ports[name]} and at port {port}; an interface is one port"
+                )
             ports[name] = port
         return value
 
