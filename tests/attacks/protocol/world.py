@@ -76,6 +76,7 @@ class World:
     feed: Feed
     port: int
     hostd: object  # a Process
+    guestd: object  # the honest one's
     log: Path
     honest_log: Path
     last: int = 20  # byte of the address that was given last
