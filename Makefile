@@ -31,7 +31,7 @@ PIP      := install --quiet --disable-pip-version-check --require-hashes
 
 .PHONY: help
 help: ## this list
-	@echo "make run      a hypervisor and two VMs: the journey of a document, hop by hop (VMS=8, ENGINE=interpreter, TARGET=bmv2, FEED=nats, HOSTS=2, VM=qemu)"
+	@echo "make run      a hypervisor and two VMs: the journey of a document, hop by hop (VMS=8, ENGINE=interpreter, ARCH=pna, TARGET=bmv2, FEED=nats, HOSTS=2, VM=qemu)"
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14 | sed 's/^/make /'
 
 # --- what everything stands on ---------------------------------------------------------------------------------------
@@ -64,11 +64,11 @@ $(PTF_READY): requirements/ptf.txt | debian
 
 .PHONY: run
 run: $(READY)
-	@$(BIN)/hvchannel run --name $(NAME) --vms $(VMS) --hosts $(HOSTS) --target $(TARGET) --engine $(ENGINE) --feed $(FEED) --vm $(VM)
+	@$(BIN)/hvchannel run --name $(NAME) --vms $(VMS) --hosts $(HOSTS) --target $(TARGET) --engine $(ENGINE) --arch $(ARCH) --feed $(FEED) --vm $(VM)
 
 .PHONY: up
 up: $(READY) ## the same lab, and it stays up until Ctrl-C
-	@$(BIN)/hvchannel up --name $(NAME) --vms $(VMS) --hosts $(HOSTS) --target $(TARGET) --engine $(ENGINE) --feed $(FEED) --vm $(VM)
+	@$(BIN)/hvchannel up --name $(NAME) --vms $(VMS) --hosts $(HOSTS) --target $(TARGET) --engine $(ENGINE) --arch $(ARCH) --feed $(FEED) --vm $(VM)
 
 .PHONY: down
 down: $(READY) ## stop the lab, and remove what a killed one left, in the kernel too
@@ -92,6 +92,10 @@ test: $(READY) $(PTF_READY) ## all tests (TEST=tests/control for a part)
 test-vm: $(READY) ## the tests with a real virtual machine (QEMU), of which make test runs the first only
 	@HVCHANNEL_VM_TESTS=1 $(BIN)/pytest tests/vm
 
+.PHONY: test-deploy
+test-deploy: $(READY) ## the ten commands of docs/deploy.md, to a document in a VM (mmdebstrap, libvirt; ten minutes without KVM)
+	@HVCHANNEL_DEPLOY_TEST=1 $(BIN)/pytest tests/deploy --timeout 3600
+
 .PHONY: ptf
 ptf: $(READY) $(PTF_READY) ## the PTF suite (ENGINE=xdp or interpreter, ARCH=pna, TARGET=bmv2, TEST=a class, file or group)
 	@ptf-tests/run --target $(TARGET) --engine $(ENGINE) --arch $(ARCH) $(if $(TEST),--test $(TEST))
@@ -103,6 +107,11 @@ diff: $(READY) ## softswitch and bmv2 side by side, frame by frame (FRAMES=10000
 .PHONY: equal
 equal: $(READY) ## the two engines side by side, frame by frame (FRAMES=100000 per program)
 	@HVCHANNEL_EQUAL_FRAMES=$(FRAMES) $(BIN)/pytest tests/softswitch/test_xdp_equal_channel.py --timeout 3600
+
+# A long run of tests/attacks, which make test runs in a short form; HVCHANNEL_ATTACKS_SEED=... replays random frames.
+.PHONY: attacks
+attacks: $(READY) ## attacks from inside a VM, at length (ENGINE=xdp or interpreter, TARGET=bmv2)
+	@HVCHANNEL_ATTACKS=$(if $(filter bmv2,$(TARGET)),bmv2,$(if $(filter auto,$(ENGINE)),xdp,$(ENGINE))) $(BIN)/pytest tests/attacks -s
 
 .PHONY: lint
 lint: $(READY) ## ruff and mypy --strict
@@ -124,7 +133,7 @@ audit: $(AUDIT_VENV)/.ready ## known vulnerabilities in what the lock files name
 	@python3 requirements/audit.py $(AUDIT_VENV)/bin/pip-audit requirements/dev.txt requirements/ptf.txt requirements/audit.txt
 
 .PHONY: bench
-bench: $(READY) ## figures side by side (JSON=file to keep them, PART=path, documents, entries, costs or scale)
+bench: $(READY) ## figures side by side (JSON=file to keep them, PART=path, documents, entries, costs, scale or flood)
 	@$(BIN)/python -m bench $(if $(JSON),--json $(JSON)) $(if $(PART),--part $(PART))
 
 # --- what is generated, and kept in the repository -------------------------------------------------------------------

@@ -141,7 +141,7 @@ def _switch(topology: Topology, who: str, namespace: str) -> Program:
     common = ["--device-id", str(DEVICE_ID), "--no-p4"]
     for port, hop in topology.port_hops(who).items():
         common += ["-i", f"{port}@{hop.interface}"]
-    own = ["--grpc-server-addr", f"unix:{socket}", "--cpu-port", str(topology.channel.cpu_port)]
+    own = ["--grpc-server-addr", f"unix:{socket}", "--cpu-port", str(topology.architecture.cpu_port)]
     match target:
         case Target.SOFTSWITCH:
             trace = [
@@ -192,7 +192,7 @@ state = "control.db"
 [switch]
 address = "unix:p4rt.sock"
 device_id = {DEVICE_ID}
-cpu_port = {channel.cpu_port}
+architecture = "{topology.architecture}"
 interfaces = {_interfaces(topology, hypervisor.name)}
 
 [channel]
@@ -220,7 +220,7 @@ socket = "control.sock"
 [switch]
 address = "unix:p4rt.sock"
 device_id = {DEVICE_ID}
-cpu_port = {channel.cpu_port}
+architecture = "{topology.architecture}"
 interfaces = {_interfaces(topology, vm.name)}
 
 [channel]

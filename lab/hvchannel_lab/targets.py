@@ -23,6 +23,18 @@ class Target(StrEnum):
         return self is Target.SOFTSWITCH
 
 
+class Architecture(StrEnum):
+    """What the P4 programs were compiled for. Its value is the controllers' name for it."""
+
+    V1MODEL = "v1model"
+    PNA = "pna"  # the portable NIC
+
+    @property
+    def cpu_port(self) -> int:
+        """The port of PacketIn and PacketOut."""
+        return 0xFFFFFFFD if self is Architecture.PNA else 510
+
+
 class FeedEngine(StrEnum):
     """Where the documents of a lab come from."""
 

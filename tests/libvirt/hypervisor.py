@@ -81,6 +81,11 @@ class Hypervisor:
             command = [BIN / "hvchannel-libvirt", "watch", *own, *options]
             self._watch = self.inside(*command, stderr=log)
 
+    def attach(self, vif_id: str, mac: str, port: int) -> None:
+        """By hand."""
+        with ControlClient(self.socket) as client:
+            client.attach(vif_id, mac, port)
+
     def detach(self, vif_id: str) -> None:
         with ControlClient(self.socket) as client:
             client.detach(vif_id)

@@ -193,6 +193,8 @@ class Database:
         return True
 
     def _write_here(self, work: Work[T]) -> T:
+        """Waits for the disk only where the log begins anew, once in some thousand pages: without that a power failure
+        could mix it with the one before."""
         try:
             result = work(self._here)
             self._here.execute("COMMIT")
