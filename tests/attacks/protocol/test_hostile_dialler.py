@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whoever may dial guestd, which is the hypervisor alone, and floods it: guestd lives, in bounds, and serves the next."""
+"""Whoever may dial guestd, which is the hypervisor alone, and floods it: guestd lives, in bounds, and serves on."""
 
 import asyncio
 import contextlib
