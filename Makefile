@@ -97,8 +97,10 @@ test-deploy: $(READY) ## the ten commands of docs/deploy.md, to a document in a 
 	@HVCHANNEL_DEPLOY_TEST=1 $(BIN)/pytest tests/deploy --timeout 3600
 
 .PHONY: ptf
-ptf: $(READY) $(PTF_READY) ## the PTF suite (ENGINE=xdp or interpreter, ARCH=pna, TARGET=bmv2, TEST=a class, file or group)
-	@ptf-tests/run --target $(TARGET) --engine $(ENGINE) --arch $(ARCH) $(if $(TEST),--test $(TEST))
+ptf: $(READY) $(PTF_READY) ## the PTF suite (ENGINE=xdp or interpreter, ARCH=pna, TARGET=bmv2, TEST=a class, file or group; GRPC_ADDR= and PORT_MAP=1=eth1,2=eth2,3=eth3 for a device)
+	@ptf-tests/run --target $(TARGET) --engine $(ENGINE) --arch $(ARCH) $(if $(TEST),--test $(TEST)) \
+	  $(if $(GRPC_ADDR),--grpc-addr $(GRPC_ADDR) --port-map $(PORT_MAP) $(if $(BENCH),--bench $(BENCH)) \
+	  $(if $(P4INFO),--p4info $(P4INFO)) $(if $(CONFIG),--config $(CONFIG)))
 
 .PHONY: diff
 diff: $(READY) ## softswitch and bmv2 side by side, frame by frame (FRAMES=100000 per program)
