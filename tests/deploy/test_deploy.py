@@ -44,7 +44,7 @@ def test_there_are_ten_and_what_they_name_is_there() -> None:
                 assert (PROJECT / word).exists(), command
 
 
-@pytest.mark.parametrize("name", ["install", "hvchannel-link", "libvirt/hvchannel"])
+@pytest.mark.parametrize("name", ["install", "link/hvchannel-link", "libvirt/hvchannel"])
 def test_the_scripts_are_executable_and_are_shell(name: str) -> None:
     script = PROJECT / "packaging" / name
     assert os.access(script, os.X_OK)
@@ -52,11 +52,11 @@ def test_the_scripts_are_executable_and_are_shell(name: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", ["install", "hvchannel-link"])
+@pytest.mark.parametrize("name", ["install", "link/hvchannel-link"])
 def test_a_wrong_command_line_is_told_how_it_would_be_right(name: str) -> None:
     done = subprocess.run([PROJECT / "packaging" / name], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert f"Usage: {name}" in done.stderr
+    assert f"Usage: {Path(name).name}" in done.stderr
     done = subprocess.run(
         [PROJECT / "packaging" / name, "--help"], capture_output=True, text=True, check=False
     )
