@@ -67,6 +67,8 @@ def cause(code: grpc.StatusCode | None, details: str | None, address: str) -> tu
         return Reason.NO_ROUTE, f"network unreachable: this host has no route to {address}"
     if "Connection reset" in text or "Socket closed" in text or "recvmsg" in text or "GOAWAY" in text:
         return Reason.LOST, f"connection to {address} was lost"
+    if text == "Internal error from Core":  # gRPC's words for a message to a peer that has ended the call
+        return Reason.LOST, f"{address} ended the session while it was being sent to"
     if code is grpc.StatusCode.DEADLINE_EXCEEDED or "timed out" in text:
         return Reason.TIMEOUT, f"no answer from {address} in time"
     first = text.splitlines()[0] if text else "no details"

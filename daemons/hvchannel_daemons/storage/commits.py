@@ -9,9 +9,15 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from hvchannel_daemons.storage.database import Database, DatabaseError
 from hvchannel_daemons.storage.modified import Modified
+
+
+def bell_of(path: Path) -> Path:
+    """The file that rings for the database at `path`: there from its first use on."""
+    return path.with_name(path.name + "-commits")
 
 
 class CommitWatch:
@@ -22,8 +28,7 @@ class CommitWatch:
         self._next = asyncio.Event()
         self._polling = asyncio.Event()
         self._poller: asyncio.Task[None] | None = None
-        path = database.path
-        self._bell_path = path.with_name(path.name + "-commits")
+        self._bell_path = bell_of(database.path)
         self._bell: int | None = None
         if poll_seconds is not None:
             with contextlib.suppress(OSError):  # without it others notice later
