@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 from hvchannel_lab.running_lab import BringUpError
 from hvchannel_lab.supervisor import StartError
@@ -49,6 +51,9 @@ def chaos(
     if not LIBFAKETIME.exists():
         print("without clock jumps: no libfaketime (apt-get install faketime)", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started it in the background
+    # that processes are started again is what this is about
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     done: list[Round] = []
     began = time.monotonic()
 

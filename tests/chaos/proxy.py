@@ -116,6 +116,7 @@ class Proxies:
         """It is there again."""
         self._start()
         for way in self._ways.values():
+            way.open = asyncio.Event()  # the one before belongs to the loop before
             way.open.set()
             self._call_async(lambda way=way: self._serve(way))
 
