@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from hvchannel_control.addresses import mac_of_interface
+from hvchannel_control.config_errors import explained
 from hvchannel_control.config_fields import (
     MAX_PORT,
     METADATA_IP,
@@ -78,6 +79,16 @@ class SwitchSection(Section):
         host, _, port = value.rpartition(":")
         if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
             raise ValueError(f"{value!r} is neither 'unix:PATH' nor 'HOST:PORT'")
+        return value
+
+    @field_validator("interfaces")
+    @classmethod
+    def _at_one_port_each(cls, value: dict[int, str]) -> dict[int, str]:
+        ports: dict[str, int] = {}
+        for port, name in value.items():
+            if name in ports:
+                raise ValueError(f"{name} is at port {ports[name]} and at port {port}; an interface is one port")
+            ports[name] = port
         return value
 
     @model_validator(mode="after")
@@ -210,6 +221,7 @@ class ControllerConfig(Section):
     """What both profiles have."""
 
     socket: SocketPath = Path("control.sock")
+    socket_mode: Literal["0600", "0660"] = "0600"
     pipeline: RootedPath | None = None
     switch: SwitchSection
 
@@ -380,30 +392,4 @@ def _load(path: Path, model: type[_Config]) -> _Config:
     try:
         return model.model_validate(data, context={"base": path.absolute().parent})
     except ValidationError as error:
-        raise ConfigError(f"{path}: {'; '.join(_explain(e, model) for e in error.errors())}") from error
-
-
-def _explain(error: Any, model: type[Section]) -> str:
-    """One pydantic error as "section.key: what is wrong"."""
-    location: tuple[int | str, ...] = error["loc"]
-    name = ".".join(str(part) for part in location)
-    if error["type"] == "extra_forbidden":
-        return f"unknown key {name!r} (valid here: {', '.join(_keys_at(model, location[:-1]))})"
-    if error["type"] == "missing":
-        return f"{name}: is missing"
-    text = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] != "value_error":
-        text = f"{text}, not {error['input']!r}"
-    return f"{name}: {text}" if name else text
-
-
-def _keys_at(model: type[Section], location: tuple[int | str, ...]) -> list[str]:
-    for part in location:
-        if isinstance(part, int):  # the place in a list, whose elements were taken as the model already
-            continue
-        annotation = model.model_fields[part].annotation
-        if get_origin(annotation) is tuple:
-            annotation = get_args(annotation)[0]
-        assert isinstance(annotation, type) and issubclass(annotation, Section)
-        model = annotation
-    return sorted(model.model_fields)
+        raise ConfigError(f"{path}: {'; '.join(explained(e, model) for e in error.errors())}") from error

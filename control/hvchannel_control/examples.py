@@ -4,7 +4,8 @@
 HOST = """\
 # hvchannel-control host: every key at its default. Relative paths are relative to this file's folder.
 
-socket = "control.sock"  # the local API, a unix socket of mode 0600
+socket = "control.sock"  # the local API, a unix socket
+socket_mode = "0600"     # 0660: for the group of the controller's process, too
 state = "control.db"     # attachments and leases, SQLite
 # pipeline = "DIR"       # of host_vswitch.json and .p4info.txtpb; default: those that came with this package
 
@@ -49,7 +50,8 @@ burst_bytes = 1250000
 GUEST = """\
 # hvchannel-control guest: every key at its default. Relative paths are relative to this file's folder.
 
-socket = "control.sock"  # the local API, a unix socket of mode 0600
+socket = "control.sock"  # the local API, a unix socket
+socket_mode = "0600"     # 0660: for the group of the controller's process, too
 # pipeline = "DIR"       # of guest_vswitch.json and .p4info.txtpb; default: those that came with this package
 
 [switch]

@@ -111,13 +111,16 @@ def vm_programs(topology: Topology, vm: Vm) -> list[Program]:
     ]
 
 
-def workload(topology: Topology, vm: Vm) -> Program:
-    """The VM's local program: answers the documents that its guestd, which must be up, hands out."""
+def workload(topology: Topology, vm: Vm) -> list[Program]:
+    """The VM's local program, unless the lab has none: answers the documents that its guestd, which must be up, hands
+    out."""
+    if not topology.workload:
+        return []
     argv = (
         *(sys.executable, "-m", "hvchannel_lab.sample_workload"),
         *("--socket", str(topology.guestd_socket(vm.name)), "--name", vm.name),
     )
-    return Program(vm.name, "workload", vm.namespace, argv, _log(topology, vm.name, "workload"), _WORKLOAD)
+    return [Program(vm.name, "workload", vm.namespace, argv, _log(topology, vm.name, "workload"), _WORKLOAD)]
 
 
 def program_of_window(topology: Topology, vm: Vm, guest: Path) -> Program:

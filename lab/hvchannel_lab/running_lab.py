@@ -93,7 +93,7 @@ class RunningLab:
         processes.write_configuration(topology)
         hypervisors = topology.hypervisors
         if topology.vm_kind is VmKind.QEMU:
-            machines = self._machines = await asyncio.to_thread(Machines, self._step)
+            machines = self._machines = await asyncio.to_thread(Machines, len(topology.vms), self._step)
             self._step(f"accelerator {machines.accelerator}: {machines.because}")
         self._step(f"network: {_count(len(hypervisors), 'hypervisor')} and {_count(len(topology.vms), 'VM')}")
         await asyncio.to_thread(self._add_hypervisors)

@@ -17,7 +17,7 @@ import typer
 from hvchannel_telemetry.metrics_options import AllowAny, MetricsAt, metrics_address
 
 from hvchannel_softswitch.logs import LogLevel
-from hvchannel_softswitch.start import EngineKind
+from hvchannel_softswitch.start import EngineKind, SocketMode
 
 DEFAULT_DROP_PORT = 511
 DEFAULT_ADDRESS = "127.0.0.1:9559"
@@ -73,6 +73,9 @@ def softswitch(
     grpc_server_addr: Annotated[
         str, typer.Option(metavar="ADDRESS", help="HOST:PORT or unix:/path (made with mode 0600).")
     ] = DEFAULT_ADDRESS,
+    grpc_server_mode: Annotated[
+        SocketMode, typer.Option(help="Of the unix socket: 0660 lets this process's group in, too.")
+    ] = SocketMode.OWNER,
     engine: Annotated[
         EngineKind,
         typer.Option(
@@ -156,6 +159,7 @@ def softswitch(
         cpu_port=cpu_port,
         drop_port=drop_port,
         address=grpc_server_addr,
+        socket_mode=int(grpc_server_mode, 8),
         pcap=pcap,
         trace=trace,
         trace_file=trace_file,
@@ -178,7 +182,7 @@ def softswitch(
 
 def _interface(text: str) -> tuple[int, str]:
     number, at, name = text.partition("@")
-    if not (at and name and number.isdigit()):
+    if not (at and name and number.isascii() and number.isdigit()):
         raise typer.BadParameter(f"--interface: {text!r} is not PORT@INTERFACE (example: 1@veth0)")
     return int(number), name
 

@@ -35,6 +35,13 @@ class EngineKind(StrEnum):
     INTERPRETER = "interpreter"
 
 
+class SocketMode(StrEnum):
+    """Of the server's unix socket: who may connect."""
+
+    OWNER = "0600"
+    GROUP = "0660"
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """The command line, checked. `interfaces` are (port number, interface name); `name` is that of what outlives the
@@ -46,6 +53,7 @@ class Options:
     cpu_port: int | None
     drop_port: int
     address: str
+    socket_mode: int = field(default=0o600, kw_only=True)  # of a unix socket, 0600 or 0660
     pcap: Path | None
     trace: bool
     trace_file: Path | None

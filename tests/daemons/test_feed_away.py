@@ -314,7 +314,7 @@ async def test_a_change_that_comes_while_hostd_finds_nothing_new_is_not_missed(
             held = serving._mirror._vifs["vm1"]
             there = held.there
             late.append(await put_through(feed, "a", b"meanwhile"))
-            while held.there == there:
+            while held.there == there:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         return found
 

@@ -29,7 +29,7 @@ class AddressError(Exception):
 class P4RuntimeServer:
     """A P4Runtime server of one device, on the running loop.
 
-    `address` is `host:port` (port 0 picks a free one) or `unix:/path`; the socket file gets mode 0600.
+    `address` is `host:port` (port 0 picks a free one) or `unix:/path`; the socket file gets `mode`, 0600 or 0660.
     `mappings`: of @p4runtime_translation (see `translations`).
     """
 
@@ -39,8 +39,11 @@ class P4RuntimeServer:
         device: Device,
         address: str = DEFAULT_ADDRESS,
         mappings: Mappings | None = None,
+        *,
+        mode: int = 0o600,
     ) -> None:
         self.address = address
+        self._mode = mode
         self.service = P4RuntimeService(device_id, device, mappings)
         self._socket: Path | None = None
         self._unary = dict(self.service.unary)
@@ -71,7 +74,7 @@ class P4RuntimeServer:
 
     def _bind_tcp(self) -> socket.socket:
         host, colon, port = self.address.rpartition(":")
-        if not (host and colon and port.isdigit() and int(port) < 65536):
+        if not (host and colon and port.isascii() and port.isdigit() and int(port) < 65536):
             raise AddressError(f"{self.address!r} is not an address (valid: HOST:PORT or unix:/path)")
         name = host.removeprefix("[").removesuffix("]")
         try:
@@ -100,7 +103,7 @@ class P4RuntimeServer:
         _remove_stale(path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         # The mask, not a chmod afterwards: the socket must never be open to others, not even for a moment.
-        mask = os.umask(0o177)
+        mask = os.umask(0o777 & ~self._mode)
         try:
             listener.bind(os.fspath(path))
         except OSError as error:
