@@ -257,9 +257,9 @@ class SqliteFeed:
         try:
             said = await self._database.read(lambda c: str(_only(c, "PRAGMA quick_check(1)")))
         except DatabaseError as error:
-            raise FeedError(_damaged(self._path, error)) from error
+            raise FeedError(_damaged(self._database.path, error)) from error
         if said != "ok":
-            raise FeedError(_damaged(self._path, f"{self._path}: {' '.join(said.split())}"))
+            raise FeedError(_damaged(self._database.path, f"{self._database.path}: {' '.join(said.split())}"))
 
         def work(c: sqlite3.Connection) -> int:
             c.execute("DELETE FROM sessions")
