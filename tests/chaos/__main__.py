@@ -51,7 +51,9 @@ def chaos(
     if not LIBFAKETIME.exists():
         print("without clock jumps: no libfaketime (apt-get install faketime)", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started it in the background
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # also where a shell started it in the background
     # that processes are started again is what this is about
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     done: list[Round] = []

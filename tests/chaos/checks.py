@@ -27,7 +27,7 @@ from tests.chaos.effects import Effects
 from tests.chaos.world import World
 from tests.control.test_control_vswitch import OtherHand
 
-RECOVERED_WITHIN = 90.0  # seconds
+RECOVERED_WITHIN = 180.0  # seconds
 PROBE = "probe"
 _POLL = 0.1
 _AWAY = (FeedError, GuestClientError, ControlError, grpc.RpcError, OSError, LookupError, TimeoutError)

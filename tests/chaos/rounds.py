@@ -19,6 +19,10 @@ from tests.chaos.traffic import Traffic
 from tests.chaos.world import World
 
 _STUCK = 3  # rounds in a row that did not recover: there is no sense in going on
+_LATE, _PATIENCE = (
+    1.0,
+    30.0,
+)  # seconds for what is under way to arrive; a busy machine must not look like a loss
 _LEAD = (0.1, 0.8)  # seconds of undisturbed work before a fault
 
 
@@ -96,7 +100,8 @@ def _round(scene: Scene, checks: Checks, number: int, fault: Fault, target: str)
     except Exception as error:  # the harness has its own troubles: they must not hide the rounds before
         said = " ".join(f"{type(error).__name__}: {error}".split())
         return Round(number, fault.name, target, None, 0, 0.0, [*scene.wrong, f"the harness failed: {said}"])
-    counts = scene.traffic.counted().values()
+    hitless = fault.hitless(scene.world, target)
+    counts = scene.traffic.counted(_PATIENCE if hitless else _LATE).values()
     scene.writer.pause()
     scene.attacher.pause()
     try:
@@ -105,7 +110,7 @@ def _round(scene: Scene, checks: Checks, number: int, fault: Fault, target: str)
         scene.attacher.resume()
         scene.writer.resume()
     lost = sum(count.lost for count in counts)
-    if lost and fault.hitless(scene.world, target):
+    if lost and hitless:
         wrong.append(f"{lost} frames of {sum(c.sent for c in counts)} were lost; none may be")
     return Round(
         number, fault.name, target, recovery, lost, max((c.outage for c in counts), default=0.0), wrong

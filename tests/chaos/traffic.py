@@ -21,7 +21,6 @@ _EVERY = 0.01  # seconds between two datagrams to one VM
 _BUFFER = 16 << 20
 _SO_RCVBUFFORCE = 33  # socket(7)
 _NUMBER = struct.Struct(">QQ")
-_LATE = 1.0  # seconds for what is under way to arrive
 
 
 @dataclass
@@ -107,11 +106,11 @@ class Traffic:
                 stream.arrived.clear()
                 stream.sent_at.clear()
 
-    def counted(self) -> dict[str, Count]:
-        """Of the round up to now, by VM; waits for what is under way."""
+    def counted(self, patience: float) -> dict[str, Count]:
+        """Of the round up to now, by VM. `patience`: seconds for what is under way to arrive."""
         with self._lock:
             last = {stream.vm.name: stream.number for stream in self._streams}
-        deadline = time.monotonic() + _LATE
+        deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             with self._lock:
                 found = {s.vm.name: self._count(s, last[s.vm.name]) for s in self._streams}
