@@ -73,7 +73,7 @@ def _two(topology: Topology, key: str, name: str, command: Sequence[str]) -> Ite
                 for word in ("-i", f"{port}@{hop.interface}")
             ]
             general = ["--no-p4", "--device-id", str(tables.DEVICE_ID), *ports]
-            own = ["--grpc-server-addr", f"unix:{socket}", "--cpu-port", str(topology.channel.cpu_port)]
+            own = ["--grpc-server-addr", f"unix:{socket}", "--cpu-port", str(topology.architecture.cpu_port)]
             whole = [*command, *general, "--", *own]
             switches.append(up.enter_context(running(whole, namespace, folder, socket)))
             tables.fill(f"unix:{socket}", program, entries)

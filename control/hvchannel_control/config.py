@@ -61,11 +61,15 @@ class SwitchSection(Section):
 
     address: str = "unix:p4rt.sock"
     allow_remote: bool = Field(default=False, strict=True)
+    ca: RootedPath | None = None
+    cert: RootedPath | None = None
+    key: RootedPath | None = None
     device_id: int = Field(default=1, strict=True, ge=0, lt=1 << 64)
     election_id: int = Field(default=10, strict=True, ge=1, lt=1 << 64)
     architecture: Literal["v1model", "pna"] = "v1model"
     cpu_port: Port = MAX_PORT
     audit_interval_s: float = Field(default=10.0, ge=0.05, le=3600)
+    pipeline_timeout_s: float = Field(default=60.0, ge=1, le=3600)
     interfaces: dict[PortKey, InterfaceName] = {}
 
     @field_validator("address")
@@ -87,18 +91,24 @@ class SwitchSection(Section):
         ports: dict[str, int] = {}
         for port, name in value.items():
             if name in ports:
-                raise ValueError(f"{name} is at port {ports[name]} and at port {port}; an interface is one port")
+                raise ValueError(
+                    f"{name} is at port {ports[name]} and at port {port}; an interface is one port"
+                )
             ports[name] = port
         return value
 
     @model_validator(mode="after")
     def _near(self) -> Self:
-        if not self.address.startswith("unix:") and not self.allow_remote:
+        if (self.cert is None) != (self.key is None) or (self.cert is not None and self.ca is None):
+            raise ValueError("for TLS give ca, or ca, cert and key")
+        if self.ca is not None and self.address.startswith("unix:"):
+            raise ValueError(f"address {self.address!r} is a unix socket: TLS (ca) is for HOST:PORT")
+        if not self.address.startswith("unix:") and not self.allow_remote and self.ca is None:
             host = self.address.rpartition(":")[0].strip("[]")
             if not _is_loopback(host):
                 raise ValueError(
                     f"address {self.address!r} is not on this machine's loopback, and P4Runtime is spoken in "
-                    "clear: use unix:PATH, or set allow_remote = true"
+                    "clear: use unix:PATH, TLS (ca, cert, key), or set allow_remote = true"
                 )
         return self
 

@@ -11,12 +11,16 @@ state = "control.db"     # attachments and leases, SQLite
 
 [switch]
 address = "unix:p4rt.sock"  # of the vSwitch's P4Runtime server: unix:PATH or HOST:PORT
-allow_remote = false        # true: HOST may be another machine (P4Runtime is spoken in clear)
+allow_remote = false        # true: HOST may be another machine, and P4Runtime is spoken to it in clear
+# ca = "ca.pem"             # TLS to HOST:PORT: who signed the server's certificate
+# cert = "cert.pem"         # and what this controller shows, with its key
+# key = "key.pem"
 device_id = 1
 election_id = 10            # where bidding for the primary's place begins
 architecture = "v1model"    # of the P4 programs: v1model or pna
 cpu_port = 510              # v1model's; pna has its own
 audit_interval_s = 10.0     # seconds between two read backs when nothing changes, per thousand entries
+pipeline_timeout_s = 60.0   # until the vSwitch has taken a pipeline, which it may have to compile
 interfaces = {}             # at the ports, as the vSwitch was told: { 2 = "vnic1" }; for `hvchannel status`, diagnose
 
 [channel]
@@ -56,12 +60,16 @@ socket_mode = "0600"     # 0660: for the group of the controller's process, too
 
 [switch]
 address = "unix:p4rt.sock"  # of the vSwitch's P4Runtime server: unix:PATH or HOST:PORT
-allow_remote = false        # true: HOST may be another machine (P4Runtime is spoken in clear)
+allow_remote = false        # true: HOST may be another machine, and P4Runtime is spoken to it in clear
+# ca = "ca.pem"             # TLS to HOST:PORT: who signed the server's certificate
+# cert = "cert.pem"         # and what this controller shows, with its key
+# key = "key.pem"
 device_id = 1
 election_id = 10            # where bidding for the primary's place begins
 architecture = "v1model"    # of the P4 programs: v1model or pna
 cpu_port = 510              # v1model's; pna has its own
 audit_interval_s = 10.0     # seconds between two read backs when nothing changes, per thousand entries
+pipeline_timeout_s = 60.0   # until the vSwitch has taken a pipeline, which it may have to compile
 interfaces = {}             # at the ports, as the vSwitch was told: { 2 = "eth0" }
 
 [channel]  # as the host has it

@@ -13,7 +13,7 @@ from pathlib import Path
 from hvchannel_lab.handle import Handle
 from hvchannel_lab.namespaces import command_in
 from hvchannel_lab.state_directory import UP_FILE
-from hvchannel_lab.targets import Engine, FeedEngine, Target, VmKind
+from hvchannel_lab.targets import Architecture, Engine, FeedEngine, Target, VmKind
 from hvchannel_lab.topology import DEFAULT_TRACE_LIMIT, Topology
 
 _POLL = 0.05  # seconds
@@ -32,6 +32,7 @@ def background_lab(
     *,
     target: Target = Target.SOFTSWITCH,
     engine: Engine = Engine.AUTO,
+    architecture: Architecture = Architecture.V1MODEL,
     feed_engine: FeedEngine = FeedEngine.SQLITE,
     channel_tls: bool = False,
     hosts: int = 1,
@@ -51,6 +52,8 @@ def background_lab(
         str(hosts),
         "--engine",
         engine,
+        "--arch",
+        architecture,
         "--feed",
         feed_engine,
         "--vm",

@@ -15,7 +15,7 @@ import typer
 
 from hvchannel_lab import registry
 from hvchannel_lab.host_option import CONTROL, Host, HostOption
-from hvchannel_lab.targets import Engine, FeedEngine, Target, VmKind
+from hvchannel_lab.targets import Architecture, Engine, FeedEngine, Target, VmKind
 
 _FEED, _LAB = "HVCHANNEL_FEED", "HVCHANNEL_LAB"
 _HOST, _HOSTD = "HVCHANNEL_HOST", "HVCHANNEL_HOSTD"
@@ -75,6 +75,12 @@ EngineOption = Annotated[
         "--engine",
         help="What softswitch runs the P4 programs on: the kernel (xdp), the interpreter, "
         "or the kernel if it can (auto).",
+    ),
+]
+ArchOption = Annotated[
+    Architecture,
+    typer.Option(
+        "--arch", help="Of the P4 programs, on softswitch: v1model, or pna, the portable NIC (docs/ports.md)."
     ),
 ]
 FeedOption = Annotated[
@@ -144,6 +150,7 @@ def run(
     state: StateOption = None,
     target: TargetOption = Target.SOFTSWITCH,
     engine: EngineOption = Engine.AUTO,
+    architecture: ArchOption = Architecture.V1MODEL,
     feed_engine: FeedOption = FeedEngine.SQLITE,
     channel_tls: TlsOption = False,
     hosts: HostsOption = 1,
@@ -175,6 +182,7 @@ def run(
                 as_json=as_json,
                 target=target,
                 engine=engine,
+                architecture=architecture,
                 feed_engine=feed_engine,
                 channel_tls=channel_tls,
                 hosts=hosts,
@@ -193,6 +201,7 @@ def up(
     state: StateOption = None,
     target: TargetOption = Target.SOFTSWITCH,
     engine: EngineOption = Engine.AUTO,
+    architecture: ArchOption = Architecture.V1MODEL,
     feed_engine: FeedOption = FeedEngine.SQLITE,
     channel_tls: TlsOption = False,
     hosts: HostsOption = 1,
@@ -227,6 +236,7 @@ def up(
                 workload=workload,
                 target=target,
                 engine=engine,
+                architecture=architecture,
                 feed_engine=feed_engine,
                 channel_tls=channel_tls,
                 hosts=hosts,

@@ -24,7 +24,7 @@ from hvchannel_lab.registry import LabRunsError, NoSuchLabError
 from hvchannel_lab.running_lab import BringUpError, RunningLab
 from hvchannel_lab.supervisor import StartError
 from hvchannel_lab.tables import SwitchReadError
-from hvchannel_lab.targets import Engine, FeedEngine, Target, VmKind
+from hvchannel_lab.targets import Architecture, Engine, FeedEngine, Target, VmKind
 from hvchannel_lab.threads import in_thread
 from hvchannel_lab.topology import DEFAULT_TRACE_LIMIT, Topology, TopologyError, plan
 
@@ -60,6 +60,7 @@ class Options:
     trace_limit: int | None = None
     target: Target = Target.SOFTSWITCH
     engine: Engine = Engine.AUTO
+    architecture: Architecture = Architecture.V1MODEL
     feed_engine: FeedEngine = FeedEngine.SQLITE
     channel_tls: bool = False
     hosts: int = 1
@@ -109,6 +110,7 @@ def serve(options: Options) -> int:
             trace_limit=options.trace_limit or DEFAULT_TRACE_LIMIT,
             target=options.target,
             engine=options.engine,
+            architecture=options.architecture,
             feed_engine=options.feed_engine,
             channel_tls=options.channel_tls,
             hosts=options.hosts,

@@ -12,7 +12,7 @@ InterfaceName = Annotated[
     str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,14}$")
 ]  # the kernel's limit: 15 bytes
 Mac = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")]
-Port = Annotated[int, Field(ge=1, lt=510)]  # 9 bits; 510 is the CPU port, 511 means "drop"
+Port = Annotated[int, Field(ge=1, lt=510)]  # 9 bits; 510 is v1model's CPU port, 511 means "drop"
 
 
 class Model(BaseModel):
@@ -30,7 +30,6 @@ class Channel(Model):
     lip_first: IPv4Address = IPv4Address("169.254.1.10")
     lip_last: IPv4Address = IPv4Address("169.254.254.254")
     guest_tcp_port: Annotated[int, Field(ge=1, le=65535)] = 2345
-    cpu_port: int = 510
 
 
 class Uplink(Model):

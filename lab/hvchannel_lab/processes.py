@@ -14,11 +14,12 @@ from hvchannel_lab.installation import program_path
 from hvchannel_lab.observed import observed
 from hvchannel_lab.parts import Hypervisor, Vm
 from hvchannel_lab.supervisor import Program
-from hvchannel_lab.targets import Target
+from hvchannel_lab.targets import Target, VmKind
 from hvchannel_lab.throwaway_ca import Authority
 from hvchannel_lab.topology import Topology
 
 DEVICE_ID = 1
+_PIPELINE_WITHIN = {VmKind.NAMESPACE: 60, VmKind.QEMU: 300}  # seconds; without KVM compiling takes its time
 # Stages of the stop: those who use a service go before those who give it.
 _FEED, _SWITCH, _CONTROLLER, _DAEMON, _WORKLOAD = range(5)
 
@@ -133,7 +134,7 @@ def program_of_window(topology: Topology, vm: Vm, guest: Path) -> Program:
     )
     log = _log(topology, vm.name, "window")
     ready = topology.guestd_socket(vm.name)
-    return Program(vm.name, "window", "", argv, log, _CONTROLLER, ready=ready, ready_within=300.0)
+    return Program(vm.name, "window", "", argv, log, _CONTROLLER, ready=ready, ready_within=600.0)
 
 
 def _switch(topology: Topology, who: str, namespace: str) -> Program:
@@ -141,7 +142,7 @@ def _switch(topology: Topology, who: str, namespace: str) -> Program:
     common = ["--device-id", str(DEVICE_ID), "--no-p4"]
     for port, hop in topology.port_hops(who).items():
         common += ["-i", f"{port}@{hop.interface}"]
-    own = ["--grpc-server-addr", f"unix:{socket}", "--cpu-port", str(topology.channel.cpu_port)]
+    own = ["--grpc-server-addr", f"unix:{socket}", "--cpu-port", str(topology.architecture.cpu_port)]
     match target:
         case Target.SOFTSWITCH:
             trace = [
@@ -192,7 +193,7 @@ state = "control.db"
 [switch]
 address = "unix:p4rt.sock"
 device_id = {DEVICE_ID}
-cpu_port = {channel.cpu_port}
+architecture = "{topology.architecture}"
 interfaces = {_interfaces(topology, hypervisor.name)}
 
 [channel]
@@ -220,7 +221,8 @@ socket = "control.sock"
 [switch]
 address = "unix:p4rt.sock"
 device_id = {DEVICE_ID}
-cpu_port = {channel.cpu_port}
+architecture = "{topology.architecture}"
+pipeline_timeout_s = {_PIPELINE_WITHIN[topology.vm_kind]}
 interfaces = {_interfaces(topology, vm.name)}
 
 [channel]

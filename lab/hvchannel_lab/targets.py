@@ -23,6 +23,18 @@ class Target(StrEnum):
         return self is Target.SOFTSWITCH
 
 
+class Architecture(StrEnum):
+    """What the P4 programs were compiled for. Its value is the controllers' name for it."""
+
+    V1MODEL = "v1model"
+    PNA = "pna"  # the portable NIC
+
+    @property
+    def cpu_port(self) -> int:
+        """The port of PacketIn and PacketOut."""
+        return 0xFFFFFFFD if self is Architecture.PNA else 510
+
+
 class FeedEngine(StrEnum):
     """Where the documents of a lab come from."""
 
@@ -35,6 +47,11 @@ class VmKind(StrEnum):
 
     NAMESPACE = "namespace"  # own interfaces and processes, the host's kernel
     QEMU = "qemu"  # machines, with a kernel of their own and virtio-net
+
+    @property
+    def patience(self) -> float:
+        """How much longer than in a namespace one waits for anything. A guest without KVM on a busy machine is slow."""
+        return 20.0 if self is VmKind.QEMU else 1.0
 
 
 class Engine(StrEnum):

@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import Field
 
 from hvchannel_lab.parts import Channel, ControlPlane, Hop, Hypervisor, Model, Uplink, Vm
-from hvchannel_lab.targets import Engine, FeedEngine, Target, VmKind
+from hvchannel_lab.targets import Architecture, Engine, FeedEngine, Target, VmKind
 
 TOPOLOGY_FILE = "topology.json"
 DEFAULT_TRACE_LIMIT = 4000
@@ -43,6 +43,7 @@ class Topology(Model):
     state: Path
     target: Target = Target.SOFTSWITCH
     engine: Engine = Engine.AUTO  # of softswitch
+    architecture: Architecture = Architecture.V1MODEL  # of the P4 programs
     vm_kind: VmKind = VmKind.NAMESPACE
     mtu: Annotated[int, Field(ge=576, le=3400)] = 1500
     trace_limit: Annotated[int, Field(ge=1)] = DEFAULT_TRACE_LIMIT  # packets a vSwitch's trace holds
@@ -219,12 +220,17 @@ def plan(
     hosts: int = 1,
     vm_kind: VmKind = VmKind.NAMESPACE,
     workload: bool = True,
+    architecture: Architecture = Architecture.V1MODEL,
 ) -> Topology:
     """The lab of that name with so many hypervisors and VMs on each of them. Raises TopologyError."""
     _check_name(name)
     _check_size(hosts, vms)
     if engine is not Engine.AUTO and target is not Target.SOFTSWITCH:
         raise TopologyError(f"engine {engine}: target {target} has no engines to choose from; leave it out")
+    if architecture is not Architecture.V1MODEL and target is not Target.SOFTSWITCH:
+        raise TopologyError(
+            f"architecture {architecture}: target {target} has no P4Runtime server for it (valid: {Target.SOFTSWITCH})"
+        )
     if hosts > 1 and feed_engine is not FeedEngine.NATS:
         raise TopologyError(
             f"{hosts} hypervisors share one feed, and {feed_engine} is one machine's: take --feed {FeedEngine.NATS} "
@@ -247,6 +253,7 @@ def plan(
         state=state,
         target=target,
         engine=engine,
+        architecture=architecture,
         feed_engine=feed_engine,
         channel_tls=channel_tls,
         vm_kind=vm_kind,

@@ -13,7 +13,6 @@
 typedef PortIdUint_t port_t;
 typedef bit<8> punt_reason_t;
 typedef PNA_MeterColor_t color_t;
-#define COLOR_RED PNA_MeterColor_t.RED
 
 #define ARCH_HEADERS
 

@@ -38,10 +38,10 @@ const color_t COLOR_RED = 3;
 #define PARSED_ETHERNET(hdr, meta)
 #define PARSED_ARP(hdr, meta)
 #define PARSED_IPV4(hdr, meta) ipv4_checksum.subtract({hdr.ipv4.checksum, hdr.ipv4.src_addr, hdr.ipv4.dst_addr}); \
-                               meta.ipv4_residual = ipv4_checksum.get();                                          \
+                               ipv4_checksum.subtract_all_and_deposit(meta.ipv4_residual);                                          \
                                tcp_checksum.subtract({hdr.ipv4.src_addr, hdr.ipv4.dst_addr});                     \
                                udp_checksum.subtract({hdr.ipv4.src_addr, hdr.ipv4.dst_addr});
-#define PARSED_TCP(hdr, meta) tcp_checksum.subtract({hdr.tcp.checksum}); meta.tcp_residual = tcp_checksum.get();
-#define PARSED_UDP(hdr, meta) udp_checksum.subtract({hdr.udp.checksum}); meta.udp_residual = udp_checksum.get();
+#define PARSED_TCP(hdr, meta) tcp_checksum.subtract({hdr.tcp.checksum}); tcp_checksum.subtract_all_and_deposit(meta.tcp_residual);
+#define PARSED_UDP(hdr, meta) udp_checksum.subtract({hdr.udp.checksum}); udp_checksum.subtract_all_and_deposit(meta.udp_residual);
 
 #endif

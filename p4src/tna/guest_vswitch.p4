@@ -25,7 +25,9 @@ control GuestIngress(inout headers_t hdr,
     Dispatch()        dispatch;
 
     apply {
-        meta.malformed = ig_prsr_md.parser_err != PARSER_ERROR_OK;
+        if (ig_prsr_md.parser_err != PARSER_ERROR_OK) {
+            meta.malformed = true;
+        }
         attachment.apply(hdr, meta);       // port, tag -> VLAN id, the second identifier
         validate.apply(hdr, meta);
         source_guard.apply(hdr, meta);

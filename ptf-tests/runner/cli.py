@@ -14,7 +14,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from runner import catalogue, runs, targets
+from runner import catalogue, device, runs, targets
+from runner.artefacts import artefacts
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT.parent / ".venv-ptf"
@@ -30,20 +31,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.list:
             _list(tests)
             return PASSED
-        target = targets.find(
+        target = _target(options)
+        if isinstance(target, device.Device):
+            tests = target.tests(tests)
+        _check_machine()
+    except (
+        catalogue.UnknownTestError,
+        targets.TargetMissingError,
+        device.DeviceError,
+        _NotReadyError,
+    ) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE
+    STATE.mkdir(parents=True, exist_ok=True)
+    logs = Path(tempfile.mkdtemp(prefix=f"{target.name}-", dir=STATE))
+    return _run(tests, target, logs, keep=options.keep)
+
+
+def _target(options: argparse.Namespace) -> runs.AnyTarget:
+    if options.grpc_addr is None:
+        for name in ("port_map", "bench", "p4info", "config"):
+            if getattr(options, name) is not None:
+                raise device.DeviceError(
+                    f"--{name.replace('_', '-')} describes a device: give its --grpc-addr too"
+                )
+        return targets.find(
             options.target,
             engine=options.engine,
             arch=options.arch,
             switch=options.switch,
             image=options.image,
         )
-        _check_machine()
-    except (catalogue.UnknownTestError, targets.TargetMissingError, _NotReadyError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return USAGE
-    STATE.mkdir(parents=True, exist_ok=True)
-    logs = Path(tempfile.mkdtemp(prefix=f"{target.name}-", dir=STATE))
-    return _run(tests, target, logs, keep=options.keep)
+    if options.port_map is None:
+        raise device.DeviceError(
+            "--grpc-addr: give the interfaces at the device's ports too, as --port-map 1=eth1,2=eth2"
+        )
+    bench = options.bench or "host"
+    p4info, config = artefacts(options.arch, device.PROGRAMS[bench])
+    return device.describe(
+        bench,
+        options.arch,
+        options.grpc_addr,
+        options.port_map,
+        options.p4info or p4info,
+        options.config or config,
+    )
 
 
 class _NotReadyError(Exception):
@@ -54,7 +86,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ptf-tests/run",
         description="The PTF tests of both P4 programs, alone and chained, on a P4Runtime target. Needs root.",
-        epilog="Examples: ptf-tests/run --test arp    ptf-tests/run --arch pna --test chain --test HostForwardHit",
+        epilog="Examples: ptf-tests/run --test arp    ptf-tests/run --arch pna --test chain --test HostForwardHit    "
+        "ptf-tests/run --arch pna --grpc-addr 192.0.2.7:9559 --port-map 1=eth1,2=eth2,3=eth3",
     )
     parser.add_argument("--target", choices=targets.TARGETS, default="softswitch", help="default: softswitch")
     parser.add_argument(
@@ -79,6 +112,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="the tests, with their groups, and nothing else")
     parser.add_argument("--switch", metavar="PROGRAM", help="another build of the target's program")
     parser.add_argument("--image", help="bmv2 from this container image, even where it is installed")
+    desk = parser.add_argument_group(
+        "a device on the desk, whose P4Runtime server runs already (docs/ports.md)"
+    )
+    desk.add_argument("--grpc-addr", metavar="HOST:PORT", help="of that server; then no switch is started")
+    desk.add_argument(
+        "--port-map",
+        metavar="PORT=INTERFACE,...",
+        help="this machine's interface that is wired to each of its ports",
+    )
+    desk.add_argument(
+        "--bench", choices=tuple(device.PROGRAMS), help="which program's tests it is to pass; default: host"
+    )
+    desk.add_argument(
+        "--p4info", type=Path, help="of its program; default: that of p4src/compiled for --arch"
+    )
+    desk.add_argument(
+        "--config", type=Path, help="what it is loaded with; default: the JSON beside that P4Info"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the logs also when all tests pass")
     return parser
 
@@ -102,7 +153,7 @@ def _list(tests: Sequence[catalogue.Test]) -> None:
     print(f"{len(tests)} tests")
 
 
-def _run(tests: Sequence[catalogue.Test], target: targets.Target, logs: Path, *, keep: bool) -> int:
+def _run(tests: Sequence[catalogue.Test], target: runs.AnyTarget, logs: Path, *, keep: bool) -> int:
     started = time.monotonic()
     received: list[signal.Signals] = []
     try:

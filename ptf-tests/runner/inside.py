@@ -15,15 +15,17 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from runner import mounts, network
+from runner.artefacts import artefacts
 from runner.benches import BENCHES, Bench, Switch
+from runner.device import Wiring
 
 ROOT = Path(__file__).resolve().parents[1]
-_COMPILED = ROOT.parent / "p4src" / "compiled"
-COMPILED = {"v1model": _COMPILED, "pna": _COMPILED / "pna"}
 START_SECONDS = 30
 NEGATIVE_SECONDS = "0.05"  # how long no frame must come, after the switch has counted the one that was sent
+DEVICE_NEGATIVE_SECONDS = "0.5"  # the same of a device, which may count before it sends
 POSITIVE_SECONDS = "5"  # how long to wait for a frame that must come
 TEST_SECONDS = "60"
 
@@ -43,6 +45,7 @@ class Job:
     environment: str  # the tests' virtual environment
     arch: str  # of the programs
     own_mounts: bool  # whether this process is in a mount namespace of its own, to be furnished
+    device: dict[str, Any] | None = None  # Wiring: what stands in the place of the bench's switch and cables
 
     def to_json(self) -> str:
         """The argument of this process."""
@@ -61,8 +64,9 @@ def main() -> int:
     try:
         if job.own_mounts:
             mounts.furnish()
-        network.lay(bench.cables)
-        for switch, command in zip(bench.switches, job.commands, strict=True):
+        if job.device is None:
+            network.lay(bench.cables)
+        for switch, command in zip(bench.switches, job.commands, strict=job.device is None):
             with (logs / f"{switch.program}.log").open("wb") as log:
                 switches.append(
                     subprocess.Popen(
@@ -74,10 +78,10 @@ def main() -> int:
                         pass_fds=(reports,),
                     )
                 )
-        for switch, process in zip(bench.switches, switches, strict=True):
+        for switch, process in zip(bench.switches, switches, strict=job.device is None):
             _await(switch, process, logs)
         code = _ptf(job, bench, logs, reports)
-        for switch, process in zip(bench.switches, switches, strict=True):
+        for switch, process in zip(bench.switches, switches, strict=job.device is None):
             if process.poll() is not None:
                 raise BenchError(
                     f"{switch.program}'s switch ended with {process.returncode}: {_last_words(switch, logs)}"
@@ -117,10 +121,20 @@ def _last_words(switch: Switch, logs: Path) -> str:
 
 def _ptf(job: Job, bench: Bench, logs: Path, reports: int) -> int:
     parameters: dict[str, int | str] = {"results": reports, "arch": job.arch}
-    for switch in bench.switches:
-        parameters[f"{switch.prefix}grpcaddr"] = f"127.0.0.1:{switch.grpc_port}"
-        parameters[f"{switch.prefix}p4info"] = str(COMPILED[job.arch] / f"{switch.program}.p4info.txtpb")
-        parameters[f"{switch.prefix}config"] = str(COMPILED[job.arch] / f"{switch.program}.json")
+    plugs, negative = bench.plugs, NEGATIVE_SECONDS
+    if job.device is not None:
+        wiring = Wiring(**job.device)
+        parameters |= {"grpcaddr": wiring.grpc_addr, "p4info": wiring.p4info, "config": wiring.config}
+        plugs, negative = (
+            {f"0-{port}": name for port, name in wiring.interfaces.items()},
+            DEVICE_NEGATIVE_SECONDS,
+        )
+    else:
+        for switch in bench.switches:
+            p4info, config = artefacts(job.arch, switch.program)
+            parameters[f"{switch.prefix}grpcaddr"] = f"127.0.0.1:{switch.grpc_port}"
+            parameters[f"{switch.prefix}p4info"] = str(p4info)
+            parameters[f"{switch.prefix}config"] = str(config)
     binaries = Path(job.environment) / "bin"
     command = [
         str(binaries / "python"),
@@ -130,10 +144,10 @@ def _ptf(job: Job, bench: Bench, logs: Path, reports: int) -> int:
         "--pypath",
         str(ROOT),
     ]
-    for port, interface in bench.plugs.items():
+    for port, interface in plugs.items():
         command += ["--interface", f"{port}@{interface}"]
     command += ["--log-dir", str(logs / "ptf"), "--test-case-timeout", TEST_SECONDS]
-    command += ["--default-timeout", POSITIVE_SECONDS, "--default-negative-timeout", NEGATIVE_SECONDS]
+    command += ["--default-timeout", POSITIVE_SECONDS, "--default-negative-timeout", negative]
     command += [
         "--test-params",
         ";".join(f"{name}={value!r}" for name, value in parameters.items()),

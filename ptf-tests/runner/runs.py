@@ -9,18 +9,18 @@ import json
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from runner.benches import BENCHES
 from runner.catalogue import Test
+from runner.device import Device
 from runner.inside import Job
 from runner.targets import Target, TargetMissingError
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_PER_BENCH = 45  # more tests than this are dealt out to several benches of a kind
-BENCH_SECONDS = 300
 REPORT_BYTES = 1 << 24  # a failed test reports the frames it got
 
 
@@ -33,12 +33,13 @@ class Result:
     problems: tuple[str, ...]
 
 
+AnyTarget: TypeAlias = Target | Device
 Results: TypeAlias = Coroutine[Any, Any, list[Result]]
 Listener: TypeAlias = Callable[[Result], None]
 
 
 async def run(
-    tests: Sequence[Test], target: Target, logs: Path, environment: Path, tell: Listener
+    tests: Sequence[Test], target: AnyTarget, logs: Path, environment: Path, tell: Listener
 ) -> list[Result]:
     """One result for each test; `tell` hears of each as it comes. Leaves no process, namespace or container behind,
     however it ends."""
@@ -46,27 +47,30 @@ async def run(
         batches = [
             group.create_task(_run_batch(bench, batch, target, logs / f"{bench}{number}", environment, tell))
             for bench in BENCHES
-            for number, batch in enumerate(_dealt([test for test in tests if test.bench == bench]), 1)
+            for number, batch in enumerate(_dealt([test for test in tests if test.bench == bench], target), 1)
         ]
     return [result for batch in batches for result in batch.result()]
 
 
-def _dealt(tests: list[Test]) -> list[list[Test]]:
-    count = -(-len(tests) // MOST_PER_BENCH)
+def _dealt(tests: list[Test], target: AnyTarget) -> list[list[Test]]:
+    count = -(-len(tests) // MOST_PER_BENCH) if target.at_once else min(len(tests), 1)
     return [tests[number::count] for number in range(count)]
 
 
 async def _run_batch(
-    bench: str, tests: list[Test], target: Target, logs: Path, environment: Path, tell: Listener
+    bench: str, tests: list[Test], target: AnyTarget, logs: Path, environment: Path, tell: Listener
 ) -> list[Result]:
     results: list[Result] = []
     trouble = "ptf ended before it"
     try:
         with target.surroundings() as (enter, container):
-            commands = [target.command(switch, logs, container) for switch in BENCHES[bench].switches]
+            commands = target.commands(BENCHES[bench], logs, container)
             names = [test.full_name for test in tests]
-            job = Job(bench, names, commands, str(logs), str(environment), target.arch, target.own_mounts)
-            async with asyncio.timeout(BENCH_SECONDS):
+            wiring = asdict(target.wiring) if isinstance(target, Device) else None
+            job = Job(
+                *(bench, names, commands, str(logs), str(environment), target.arch, target.own_mounts), wiring
+            )
+            async with asyncio.timeout(target.seconds):
                 async for report in _reports([*enter, sys.executable, "-m", "runner.inside", job.to_json()]):
                     if "error" in report:
                         trouble = report["error"]
@@ -76,7 +80,7 @@ async def _run_batch(
     except TargetMissingError as error:
         trouble = str(error)
     except TimeoutError:
-        trouble = f"the bench took more than {BENCH_SECONDS} s"
+        trouble = f"the bench took more than {target.seconds} s"
     missing = {test.full_name for test in tests} - {result.test for result in results}
     unrun = [Result(test, 0.0, (f"did not run: {trouble}; see {logs}",)) for test in sorted(missing)]
     for result in unrun:

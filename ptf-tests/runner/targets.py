@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.benches import Switch
+from runner.benches import Bench, Switch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOFTSWITCH = REPOSITORY / ".venv" / "bin" / "softswitch"
@@ -48,6 +48,8 @@ class Target:
     engine: str = ENGINES[0]
     arch: str = "v1model"
     has_thrift: bool = False
+    at_once: bool = True  # each batch of tests has switches of its own
+    seconds: int = 300  # for a batch
 
     def __str__(self) -> str:
         arch = "" if self.arch == "v1model" else f", {self.arch}"
@@ -57,6 +59,10 @@ class Target:
     def own_mounts(self) -> bool:
         """Whether a bench must have a /run and a bpffs of its own."""
         return self.name == "softswitch"
+
+    def commands(self, bench: Bench, logs: Path, container: str | None) -> list[list[str]]:
+        """What starts the bench's switches."""
+        return [self.command(switch, logs, container) for switch in bench.switches]
 
     def command(self, switch: Switch, logs: Path, container: str | None) -> list[str]:
         """What starts this switch, ready for a pipeline, its P4Runtime server on the loopback interface."""

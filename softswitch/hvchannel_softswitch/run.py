@@ -27,6 +27,7 @@ from hvchannel_softswitch.metrics import SwitchCollector
 from hvchannel_softswitch.p4runtime.device import SwitchDevice
 from hvchannel_softswitch.p4runtime.mappings import MappingError, load_mappings
 from hvchannel_softswitch.p4runtime.server import AddressError, P4RuntimeServer
+from hvchannel_softswitch.p4runtime.tls import TlsError
 from hvchannel_softswitch.start import Options, StartError, data_path
 from hvchannel_softswitch.switch import DataPath
 from hvchannel_softswitch.trace import Tracer
@@ -83,7 +84,12 @@ async def _serve(options: Options) -> None:
         raise StartError(f"--translations: {error}") from error
     with _switch(options) as switch:
         server = P4RuntimeServer(
-            options.device_id, SwitchDevice(switch), options.address, mappings, mode=options.socket_mode
+            options.device_id,
+            SwitchDevice(switch),
+            options.address,
+            mappings,
+            mode=options.socket_mode,
+            tls=options.tls,
         )
         process = ProcessService(observed.health_of(switch), LogLevels(logs.OWN))
         server.add(observed.unary(process), observed.streaming(process))
@@ -98,7 +104,7 @@ async def _serve(options: Options) -> None:
                 )
                 await stop.wait()
                 _log.info("stopping")
-        except (AddressError, MetricsAddressError) as error:
+        except (AddressError, MetricsAddressError, TlsError) as error:
             raise StartError(str(error)) from error
         finally:
             process.close()

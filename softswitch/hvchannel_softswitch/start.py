@@ -13,6 +13,7 @@ from hvchannel_telemetry.metrics_address import MetricsAddress
 
 from hvchannel_softswitch import bpf
 from hvchannel_softswitch.choice import ChoosingSwitch
+from hvchannel_softswitch.p4runtime.tls import ServerTls
 from hvchannel_softswitch.ports import AfPacketPort
 from hvchannel_softswitch.switch import DataPath, Switch
 from hvchannel_softswitch.trace import Filter
@@ -62,6 +63,7 @@ class Options:
     engine: EngineKind = EngineKind.AUTO
     name: str | None = None
     trace_filter: Filter = field(default_factory=Filter)
+    tls: ServerTls | None = None
     metrics: MetricsAddress | None = None
 
 

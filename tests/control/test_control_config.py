@@ -201,3 +201,23 @@ def test_guest_mac_is_given_or_an_interfaces(file: Path) -> None:
     file.write_text('[vif]\nvnic = "lo"')
     with pytest.raises(ConfigError, match="no interface's MAC address"):
         load_guest(file).vif_mac()
+
+
+def test_tls_makes_another_machine_near_enough(file: Path) -> None:
+    file.write_text('[switch]\naddress = "192.0.2.1:9559"\nca = "ca.pem"\n')
+    assert load_host(file).switch.ca == file.parent / "ca.pem"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('address = "127.0.0.1:9559"\ncert = "c"\nkey = "k"', "for TLS give ca, or ca, cert and key"),
+        ('address = "127.0.0.1:9559"\nca = "a"\ncert = "c"', "for TLS give ca, or ca, cert and key"),
+        ('ca = "a"', "is a unix socket: TLS (ca) is for HOST:PORT"),
+    ],
+)
+def test_tls_is_whole_and_for_tcp(file: Path, text: str, why: str) -> None:
+    file.write_text(f"[switch]\n{text}\n")
+    with pytest.raises(ConfigError) as refused:
+        load_host(file)
+    assert why in str(refused.value)

@@ -140,7 +140,10 @@ async def test_a_port_may_be_named_by_its_interface(tmp_path: Path) -> None:
         done = await attach(path, "vm1", "--mac", MAC1, "--interface", "hvc7")
         assert done.stdout.startswith("VIF vm1 is attached on port 7: ")
         done = await attach(path, "vm2", "--mac", MAC2, "--interface", "eth0")
-        assert (done.exit_code, done.stderr) == (1, "hvchannel: interface 'eth0' is at no port (valid: hvc2, hvc7)\n")
+        assert (done.exit_code, done.stderr) == (
+            1,
+            "hvchannel: interface 'eth0' is at no port (valid: hvc2, hvc7)\n",
+        )
         done = await attach(path, "vm2", "--mac", MAC2, "--interface", "hvc2", "--port", "2")
         assert done.stderr == "hvchannel: port 2 and interface 'hvc2': give one of them\n"
     store.close()

@@ -67,6 +67,7 @@ class Hypervisor:
             "HVCHANNEL_BIN": str(BIN),
             "HVCHANNEL_CONTROL": str(self.socket),
             "HVCHANNEL_LIBVIRT_STATE": str(self.folder / "libvirt"),
+            "HVCHANNEL_WITHIN": "60",  # a busy machine takes its time
             **settings,
         }
         packaged = (PACKAGING / "libvirt.conf").read_text()
@@ -77,7 +78,7 @@ class Hypervisor:
     def start_watch(self, *options: str) -> None:
         """hvchannel-libvirt watch, until the hypervisor is reset."""
         with (self.folder / "watch.log").open("a") as log:
-            own = ["--socket", self.socket, "--state", self.folder / "libvirt"]
+            own = ["--socket", self.socket, "--state", self.folder / "libvirt", "--within", "60"]
             command = [BIN / "hvchannel-libvirt", "watch", *own, *options]
             self._watch = self.inside(*command, stderr=log)
 
@@ -140,7 +141,7 @@ class Hypervisor:
         command = ["ip", "netns", "exec", self.namespace, self.hook, name, operation, *words]
         environment = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
         done = subprocess.run(
-            command, input=xml, env=environment, capture_output=True, text=True, timeout=120, check=False
+            command, input=xml, env=environment, capture_output=True, text=True, timeout=240, check=False
         )
         assert done.stdout == ""
         return done

@@ -9,7 +9,7 @@ from hvchannel_control.client import ControlClient
 
 from tests.libvirt.hypervisor import PACKAGING, Hypervisor, domain, interface
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 MAC, MAC3 = "52:54:00:00:00:02", "52:54:00:00:00:03"
 VM1 = domain("dev='hvc2'", interfaces=(interface("hvc2", MAC),))
 NEVER_REFUSED = (

@@ -16,7 +16,7 @@ from hvchannel_control.api import control_pb2
 
 from tests.libvirt.hypervisor import PACKAGING, Hypervisor, domain, interface, until
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 MAC, MAC3 = "52:54:00:00:00:02", "52:54:00:00:00:03"
 EMULATOR = "/usr/bin/qemu-system-x86_64"
 USB = "<controller type='usb' model='qemu-xhci'/>"
@@ -182,9 +182,15 @@ def test_libvirt_is_restarted_and_the_domain_goes_on(libvirt: Libvirt, hyperviso
     until(lambda: hypervisor.vifs().get("vm1"), "what a restart of libvirt makes up for")
     # nothing that goes wrong then may end the domain
     libvirt.stop()
-    hypervisor.configure(HVCHANNEL_ON_FAILURE="refuse", HVCHANNEL_CONTROL="/nowhere")
+    calls = hypervisor.folder / "calls"
+    program = hypervisor.folder / "hvchannel-libvirt"
+    program.write_text(f'#!/bin/sh\necho "$3" >>{calls}\nexit 1\n')
+    program.chmod(0o755)
+    hypervisor.configure(HVCHANNEL_ON_FAILURE="refuse", HVCHANNEL_BIN=str(hypervisor.folder))
     libvirt.start()
-    assert libvirt.virsh("domstate", "vm1").strip() == "running"
+    until(lambda: True if calls.exists() else None, "libvirt calls the hook when it has restarted")
+    assert calls.read_text() == "reconnect\n"
+    assert libvirt.virsh("domstate", "vm1").strip() == "running"  # answered once the hook's call is over
 
 
 def test_what_is_plugged_while_a_domain_runs(libvirt: Libvirt, hypervisor: Hypervisor) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.libvirt.hypervisor import Hypervisor, domain, interface, until
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 IF2, IF3 = interface("hvc2", "52:54:00:00:00:02"), interface("hvc3", "52:54:00:00:00:03")
 # Domains are files, named by UUID; each line of `events` is one. Called as: virsh --quiet --connect URI COMMAND.
 VIRSH = """#!/bin/sh

@@ -209,7 +209,7 @@ def test_a_port_that_somebody_set_otherwise_is_promiscuous_again(place: Place) -
         ports.start()
         ip("link set p1 promisc off")
         async with asyncio.timeout(30):
-            while not is_promiscuous("p1"):
+            while not is_promiscuous("p1"):  # noqa: ASYNC110 (the kernel is asked)
                 await asyncio.sleep(0.01)
         ports.stop()
         program.close()

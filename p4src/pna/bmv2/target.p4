@@ -19,6 +19,7 @@
 #define POLICER(meter) Meter<port_t>(PER_VIF_SIZE, PNA_MeterType_t.BYTES) meter
 #define METERED_BY(meter)
 #define POLICE(meter, meta) meta.color = meter.execute(meta.in_port)
+#define COLOR_RED PNA_MeterColor_t.RED
 
 #define FROM_CONTROLLER(istd) ((port_t)istd.input_port == CPU_PORT)
 

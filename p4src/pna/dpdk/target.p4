@@ -19,7 +19,12 @@
 // IPv4 datagram, 28 bytes of ARP, the least of anything else.
 #define POLICER(meter) Meter<port_t>(PER_VIF_SIZE, PNA_MeterType_t.BYTES) meter
 #define METERED_BY(meter)
-#define POLICE(meter, meta) meta.color = meter.dpdk_execute(meta.in_port, PNA_MeterColor_t.GREEN, meta.length)
+#define POLICE(meter, meta) meta.color = meter.dpdk_execute(meta.in_port, DPDK_GREEN, meta.length)
+
+// A colour's number is p4c's where the program names it (RED 0, GREEN 1, YELLOW 2), and DPDK's where the meter says it
+// (enum rte_color: green 0, yellow 1, red 2).
+#define DPDK_GREEN PNA_MeterColor_t.RED
+#define COLOR_RED  PNA_MeterColor_t.YELLOW
 
 #define ARCH_METADATA bit<32> length;
 #define PARSER_UNITS

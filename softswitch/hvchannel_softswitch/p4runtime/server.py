@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hvchannel_softswitch.p4runtime.device import Device
 from hvchannel_softswitch.p4runtime.service import P4RuntimeService
+from hvchannel_softswitch.p4runtime.tls import ServerTls
 from hvchannel_softswitch.p4runtime.translations import Mappings
 from hvchannel_softswitch.rpc import RpcServer, StreamingMethod, UnaryMethod
 
@@ -30,7 +31,7 @@ class P4RuntimeServer:
     """A P4Runtime server of one device, on the running loop.
 
     `address` is `host:port` (port 0 picks a free one) or `unix:/path`; the socket file gets `mode`, 0600 or 0660.
-    `mappings`: of @p4runtime_translation (see `translations`).
+    `mappings`: of @p4runtime_translation (see `translations`). `tls`: on a TCP port.
     """
 
     def __init__(
@@ -41,8 +42,10 @@ class P4RuntimeServer:
         mappings: Mappings | None = None,
         *,
         mode: int = 0o600,
+        tls: ServerTls | None = None,
     ) -> None:
         self.address = address
+        self._tls = tls
         self._mode = mode
         self.service = P4RuntimeService(device_id, device, mappings)
         self._socket: Path | None = None
@@ -56,13 +59,15 @@ class P4RuntimeServer:
         self._streaming |= streaming
 
     async def start(self) -> None:
-        """Binds and serves; `address` then has the port in use. Raises AddressError."""
+        """Binds and serves; `address` then has the port in use. Raises AddressError, TlsError."""
+        tls = None
         if self.address.startswith(_UNIX_SCHEME):
             listener = self._bind_unix(Path(self.address.removeprefix(_UNIX_SCHEME)))
         else:
+            tls = self._tls.context() if self._tls is not None else None
             listener = self._bind_tcp()
         self._server = RpcServer(self._unary, self._streaming)
-        await self._server.serve(listener)
+        await self._server.serve(listener, tls)
 
     async def stop(self) -> None:
         """Ends all streams and removes the socket file."""
