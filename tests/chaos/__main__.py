@@ -50,7 +50,7 @@ def chaos(
     print(f"seed {seed}: {rounds} rounds, engine {engine}, feed {feed}", flush=True)
     if not LIBFAKETIME.exists():
         print("without clock jumps: no libfaketime (apt-get install faketime)", flush=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # also where a shell started it in the background
