@@ -225,8 +225,7 @@ class GuestSession:
                 await self._send(pb.GuestMessage(acks=pb.DocumentAcks(acks=part)))
             if any(isinstance(step, pb.Synced) for step in steps):
                 swept = await self._store.sweep(self.binding)
-                if swept:
-                    await self._files.publish()
+                await self._files.synced(swept=bool(swept))
                 self.synced = True
                 log.info("synced", vif=self.binding.vif, dropped_of_earlier_origin=swept)
 
