@@ -25,8 +25,8 @@ READY := $(VENV)/.ready
 PTF_VENV  := .venv-ptf
 PTF_READY := $(PTF_VENV)/.ready
 
-PACKAGES := telemetry/hvchannel_telemetry softswitch/hvchannel_softswitch control/hvchannel_control daemons/hvchannel_daemons lab/hvchannel_lab
-CODE     := $(PACKAGES) tests ptf-tests bench p4src/compile.py
+PACKAGES := telemetry/hvchannel_telemetry privilege/hvchannel_privilege softswitch/hvchannel_softswitch control/hvchannel_control daemons/hvchannel_daemons lab/hvchannel_lab
+CODE     := $(PACKAGES) tests ptf-tests bench p4src/compile.py requirements/audit.py
 PIP      := install --quiet --disable-pip-version-check --require-hashes
 
 .PHONY: help
@@ -92,6 +92,10 @@ test: $(READY) $(PTF_READY) ## all tests (TEST=tests/control for a part)
 test-vm: $(READY) ## the tests with a real virtual machine (QEMU), of which make test runs the first only
 	@HVCHANNEL_VM_TESTS=1 $(BIN)/pytest tests/vm
 
+.PHONY: test-deploy
+test-deploy: $(READY) ## the ten commands of docs/deploy.md, to a document in a VM (mmdebstrap, libvirt; ten minutes without KVM)
+	@HVCHANNEL_DEPLOY_TEST=1 $(BIN)/pytest tests/deploy --timeout 3600
+
 .PHONY: ptf
 ptf: $(READY) $(PTF_READY) ## the PTF suite (ENGINE=xdp or interpreter, ARCH=pna, TARGET=bmv2, TEST=a class, file or group; GRPC_ADDR= and PORT_MAP=1=eth1,2=eth2,3=eth3 for a device)
 	@ptf-tests/run --target $(TARGET) --engine $(ENGINE) --arch $(ARCH) $(if $(TEST),--test $(TEST)) \
@@ -106,16 +110,32 @@ diff: $(READY) ## softswitch and bmv2 side by side, frame by frame (FRAMES=10000
 equal: $(READY) ## the two engines side by side, frame by frame (FRAMES=100000 per program)
 	@HVCHANNEL_EQUAL_FRAMES=$(FRAMES) $(BIN)/pytest tests/softswitch/test_xdp_equal_channel.py --timeout 3600
 
+# A long run of tests/attacks, which make test runs in a short form; HVCHANNEL_ATTACKS_SEED=... replays random frames.
+.PHONY: attacks
+attacks: $(READY) ## attacks from inside a VM, at length (ENGINE=xdp or interpreter, TARGET=bmv2)
+	@HVCHANNEL_ATTACKS=$(if $(filter bmv2,$(TARGET)),bmv2,$(if $(filter auto,$(ENGINE)),xdp,$(ENGINE))) $(BIN)/pytest tests/attacks -s
+
 .PHONY: lint
 lint: $(READY) ## ruff and mypy --strict
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/mypy
-	@$(BIN)/mypy bench p4src/compile.py
+	@$(BIN)/mypy bench p4src/compile.py requirements/audit.py
 	@cd ptf-tests && MYPYPATH=. ../$(BIN)/mypy --strict -p runner
 
+AUDIT_VENV := .venv-audit
+
+$(AUDIT_VENV)/.ready: requirements/audit.txt | debian
+	@python3 -m venv $(AUDIT_VENV)
+	@$(AUDIT_VENV)/bin/pip $(PIP) -r requirements/audit.txt
+	@touch $@
+
+.PHONY: audit
+audit: $(AUDIT_VENV)/.ready ## known vulnerabilities in what the lock files name
+	@python3 requirements/audit.py $(AUDIT_VENV)/bin/pip-audit requirements/dev.txt requirements/ptf.txt requirements/audit.txt
+
 .PHONY: bench
-bench: $(READY) ## figures side by side (JSON=file to keep them, PART=path, documents, entries, costs or scale)
+bench: $(READY) ## figures side by side (JSON=file to keep them, PART=path, documents, entries, costs, scale or flood)
 	@$(BIN)/python -m bench $(if $(JSON),--json $(JSON)) $(if $(PART),--part $(PART))
 
 # --- what is generated, and kept in the repository -------------------------------------------------------------------
@@ -144,14 +164,35 @@ proto: $(READY) ## the gRPC stubs beside their .proto
 .PHONY: lock
 lock: ## the lock files, with uv
 	@uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 pyproject.toml --group dev -o requirements/dev.txt
+	@uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 pyproject.toml -c requirements/dev.txt -o requirements/run.txt
 	@uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 requirements/ptf.in -o requirements/ptf.txt \
 	  $(foreach name,netifaces scapy-helper pyperclip tabulate getmac,--no-emit-package $(name))
+	@uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 requirements/audit.in -o requirements/audit.txt
 
 .PHONY: dist
 dist: $(READY) ## dist/hvchannel-*.whl: all of the project that a guest or a hypervisor needs
 	@$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist/*.whl
 
+GENISOIMAGE := genisoimage -quiet -V cidata -R -J -input-charset utf-8
+
+# All that a VM needs without a network: wheels, pip (which a cloud's image lacks), units, a cloud-init seed.
+.PHONY: guest-disc
+guest-disc: dist ## dist/guest.iso: a cloud-init seed that puts the channel into a VM, without a network
+	@command -v genisoimage >/dev/null || { echo "installing genisoimage"; apt-get install -y -qq genisoimage; }
+	@rm -rf dist/guest && mkdir -p dist/guest/wheels
+	@$(BIN)/pip wheel --quiet --disable-pip-version-check --require-hashes --wheel-dir dist/guest/wheels -r requirements/run.txt
+	@cp dist/hvchannel-*.whl dist/guest/wheels/
+	@cp -r $(VENV)/lib/python3*/site-packages/pip dist/guest/wheels/
+	@cp -r packaging dist/guest/
+	@cp packaging/cloud-init/* dist/guest/
+	@$(GENISOIMAGE) -o dist/guest.iso dist/guest
+	@ls dist/guest.iso
+
+.PHONY: install
+install: dist ## the programs into /opt/hvchannel, units, configuration and libvirt's hook: a hypervisor (docs/deploy.md)
+	@packaging/install hypervisor
+
 .PHONY: clean
 clean: ## remove environments, caches and the state of stopped labs
-	@rm -rf $(VENV) $(PTF_VENV) state .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(PTF_VENV) $(AUDIT_VENV) state .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import documents, entries, figures, packet_costs, scale, switch_path
+from bench import documents, entries, figures, flood, packet_costs, scale, switch_path
 from bench.routes.processes import SwitchError
 
 app = typer.Typer(add_completion=False)
@@ -29,6 +29,7 @@ class Part(StrEnum):
     ENTRIES = "entries"
     COSTS = "costs"
     SCALE = "scale"
+    FLOOD = "flood"
 
 
 @app.command(
@@ -38,15 +39,16 @@ def main(
     json: Annotated[Path | None, typer.Option(help="Write the figures here as well.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Of the two-switch path.")] = switch_path.ROUNDS,
     part: Annotated[
-        list[Part] | None, typer.Option(help="Only this. Repeatable.", show_default="all but scale")
+        list[Part] | None, typer.Option(help="Only this. Repeatable.", show_default="all but scale and flood")
     ] = None,
     vifs: Annotated[
         str, typer.Option(help="Of `--part scale`: numbers of VIFs of one hypervisor, at most 1000.")
     ] = ",".join(map(str, scale.COUNTS)),
 ) -> None:
     """Measures the path through both vSwitches beside other switches in their place; how soon a document is with the
-    guest, beside other ways to bring one there, and documents per second; table entries per second; and how a
-    hypervisor bears many VIFs. simple_switch_grpc, Open vSwitch and nats-server take part where they are installed."""
+    guest, beside other ways to bring one there, and documents per second; table entries per second; how a hypervisor
+    bears many VIFs; and how a VM fares while another floods. simple_switch_grpc, Open vSwitch and nats-server take part
+    where they are installed."""
     try:
         counts = scale.counts_of(vifs)
     except ValueError as error:
@@ -64,9 +66,10 @@ def main(
         Part.ENTRIES: ("table entries over P4Runtime", entries.measure),
         Part.COSTS: ("packets and programs in the kernel", packet_costs.measure),
         Part.SCALE: ("one hypervisor with many VIFs", lambda: scale.measure(progress, console, counts)),
+        Part.FLOOD: ("a VM whose neighbour floods", lambda: flood.measure(progress)),
     }
     for name, (what, measure) in parts.items():
-        if name in part if part else name is not Part.SCALE:
+        if name in part if part else name not in (Part.SCALE, Part.FLOOD):
             progress.print(f"measuring {what} ...")
             try:
                 measured += measure()

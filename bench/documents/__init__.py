@@ -14,6 +14,7 @@ from pathlib import Path
 from hvchannel_lab import lab_feed
 from hvchannel_lab.background import background_lab
 from hvchannel_lab.targets import FeedEngine
+from hvchannel_lab.topology import DEFAULT_TRACE_LIMIT
 from rich.console import Console
 
 from bench.documents import latency, many, peers, throughput
@@ -31,6 +32,15 @@ GOAL_MS = 3.0
 """Milliseconds, p50 of small documents on the embedded feed."""
 
 _EMBEDDED, _NATS = "hvchannel, embedded feed", "hvchannel, NATS feed"
+_BUSY = "hvchannel, embedded feed, in a lab that traces packets and answers documents"
+_LABS = (
+    (_EMBEDDED, FeedEngine.SQLITE, False),
+    (_BUSY, FeedEngine.SQLITE, True),
+    (_NATS, FeedEngine.NATS, False),
+)
+"""Ways through the channel: name, feed, and whether as `make up` has it: the vSwitches write each packet down, and a
+program in the VM answers each document while the next is put. Beside the other ways, which do neither, nor do we."""
+
 _GRPC, _POLLING = "plain gRPC call over a bare veth", "HTTP polled once a second over a bare veth"
 
 Latencies = dict[tuple[str, int], list[float]]
@@ -43,13 +53,21 @@ def measure(progress: Console) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="hvc-bench-") as state:
         progress.print("  other ways to bring a document ...")
         _over_bare_veth(Path(state), found)
-        for feed, name in ((FeedEngine.SQLITE, _EMBEDDED), (FeedEngine.NATS, _NATS)):
+        for number, (name, feed, busy) in enumerate(_LABS):
             if feed is FeedEngine.NATS and not _nats_server():
                 progress.print("  nats-server is not here: apt-get install nats-server")
                 continue
             progress.print(f"  {name} ...")
-            folder = Path(state) / feed
-            with background_lab(f"bench-{os.getpid()}", folder, vms=1, feed_engine=feed) as lab:
+            folder = Path(state) / f"lab{number}"
+            trace_limit = DEFAULT_TRACE_LIMIT if busy else 1
+            with background_lab(
+                f"bench-{os.getpid()}",
+                folder,
+                vms=1,
+                feed_engine=feed,
+                trace_limit=trace_limit,
+                workload=busy,
+            ) as lab:
                 for size, count in SIZES:
                     put = partial(latency.put_to_acknowledged, vif=throughput.VIF, size=size, count=count)
                     found[name, size] = lab_feed.ask(lab.topology, put).result()
@@ -83,7 +101,7 @@ def _latencies(found: Latencies) -> Iterator[Figure]:
                     continue
                 value = latency.percentile(seconds, percent)
                 held = name == _EMBEDDED and size == SIZES[0][0] and percent == 50
-                what = "put to acknowledged" if name in (_EMBEDDED, _NATS) else "delivered"
+                what = "delivered" if name in (_GRPC, _POLLING) else "put to acknowledged"
                 yield Figure(
                     f"{what}, {size >> 10} KiB, p{percent}: {name}",
                     value,

@@ -43,9 +43,14 @@ class ControlClient:
     def close(self) -> None:
         self._channel.close()
 
-    def attach(self, vif_id: str, mac: str, port: int, vlan: int = 0, vni: int = 0) -> control_pb2.Vif:
-        """Attaches a VIF; durable when this returns. `vlan` and `vni` 0: the controller's default."""
-        request = control_pb2.AttachRequest(vif_id=vif_id, mac=mac, port=port, vlan=vlan, vni=vni)
+    def attach(
+        self, vif_id: str, mac: str, port: int = 0, vlan: int = 0, vni: int = 0, *, interface: str = ""
+    ) -> control_pb2.Vif:
+        """Attaches a VIF; durable when this returns. `interface`: in place of `port`. `vlan` and `vni` 0: the
+        controller's default."""
+        request = control_pb2.AttachRequest(
+            vif_id=vif_id, mac=mac, port=port, vlan=vlan, vni=vni, interface=interface
+        )
         return self._call(self._stub.Attach, request)
 
     def detach(self, vif_id: str) -> None:

@@ -29,16 +29,21 @@ VifArgument = Annotated[str, typer.Argument(metavar="VIF", help="The VIF's id.")
 def attach(
     vif_id: VifArgument,
     mac: Annotated[str, typer.Option(help="MAC address of the VNIC.")],
-    port: Annotated[int, typer.Option(help="Port of the vSwitch, where the VNIC is plugged in.")],
     socket: SocketOption,
+    port: Annotated[int, typer.Option(help="Port of the vSwitch, where the VNIC is plugged in.")] = 0,
+    interface: Annotated[
+        str, typer.Option(help="Instead of --port: the interface at it, as the controller's file has it.")
+    ] = "",
     vlan: Annotated[int, typer.Option(help="VLAN id, the second identifier; 0: the default one.")] = 0,
     vni: Annotated[int, typer.Option(help="Logical switch, the first identifier; 0: the default one.")] = 0,
     wait: Annotated[float, typer.Option(help="Seconds to wait for the vSwitch to hold it; 0: none.")] = 5.0,
     as_json: JsonOption = False,
 ) -> None:
     """Attach a VIF: lease it a LIP and program the vSwitch."""
+    if not (port or interface):
+        raise typer.BadParameter("where is the VNIC plugged in? give --port or --interface")
     with _client(socket) as client:
-        vif = client.attach(vif_id, mac, port, vlan, vni)
+        vif = client.attach(vif_id, mac, port, vlan, vni, interface=interface)
         if wait > 0 and vif.state != control_pb2.Vif.REALISED:
             vif = client.wait_realised(vif_id, wait)
             if vif.state != control_pb2.Vif.REALISED:
@@ -85,16 +90,16 @@ def vswitch(socket: SocketOption, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the commands to `app`."""
+def register(app: typer.Typer, program: str = "hvchannel") -> None:
+    """Adds the commands to `app`, the command line of `program`."""
     app.command(
         "attach",
-        epilog="Example: hvchannel attach vm1 --mac 02:00:00:00:00:01 --port 2. Another VIF on that port, on "
-        "another logical switch: hvchannel attach vm2 --mac 02:00:00:00:00:02 --port 2 --vni 5002 --vlan 4093",
+        epilog=f"Example: {program} attach vm1 --mac 02:00:00:00:00:01 --port 2. Another VIF on that port, on "
+        f"another logical switch: {program} attach vm2 --mac 02:00:00:00:00:02 --port 2 --vni 5002 --vlan 4093",
     )(attach)
-    app.command("detach", epilog="Example: hvchannel detach vm1")(detach)
-    app.command("list", epilog="Example: hvchannel list --json | jq -r '.[].lip'")(list_vifs)
-    app.command("vswitch", epilog="Example: hvchannel vswitch --json | jq .verdicts.drop_spoofed.packets")(
+    app.command("detach", epilog=f"Example: {program} detach vm1")(detach)
+    app.command("list", epilog=f"Example: {program} list --json | jq -r '.[].lip'")(list_vifs)
+    app.command("vswitch", epilog=f"Example: {program} vswitch --json | jq .verdicts.drop_spoofed.packets")(
         vswitch
     )
 

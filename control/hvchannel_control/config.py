@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from hvchannel_control.addresses import mac_of_interface
+from hvchannel_control.config_errors import explained
 from hvchannel_control.config_fields import (
     MAX_PORT,
     METADATA_IP,
@@ -60,11 +61,15 @@ class SwitchSection(Section):
 
     address: str = "unix:p4rt.sock"
     allow_remote: bool = Field(default=False, strict=True)
+    ca: RootedPath | None = None
+    cert: RootedPath | None = None
+    key: RootedPath | None = None
     device_id: int = Field(default=1, strict=True, ge=0, lt=1 << 64)
     election_id: int = Field(default=10, strict=True, ge=1, lt=1 << 64)
     architecture: Literal["v1model", "pna"] = "v1model"
     cpu_port: Port = MAX_PORT
     audit_interval_s: float = Field(default=10.0, ge=0.05, le=3600)
+    pipeline_timeout_s: float = Field(default=60.0, ge=1, le=3600)
     interfaces: dict[PortKey, InterfaceName] = {}
 
     @field_validator("address")
@@ -80,14 +85,30 @@ class SwitchSection(Section):
             raise ValueError(f"{value!r} is neither 'unix:PATH' nor 'HOST:PORT'")
         return value
 
+    @field_validator("interfaces")
+    @classmethod
+    def _at_one_port_each(cls, value: dict[int, str]) -> dict[int, str]:
+        ports: dict[str, int] = {}
+        for port, name in value.items():
+            if name in ports:
+                raise ValueError(
+                    f"{name} is at port {ports[name]} and at port {port}; an interface is one port"
+                )
+            ports[name] = port
+        return value
+
     @model_validator(mode="after")
     def _near(self) -> Self:
-        if not self.address.startswith("unix:") and not self.allow_remote:
+        if (self.cert is None) != (self.key is None) or (self.cert is not None and self.ca is None):
+            raise ValueError("for TLS give ca, or ca, cert and key")
+        if self.ca is not None and self.address.startswith("unix:"):
+            raise ValueError(f"address {self.address!r} is a unix socket: TLS (ca) is for HOST:PORT")
+        if not self.address.startswith("unix:") and not self.allow_remote and self.ca is None:
             host = self.address.rpartition(":")[0].strip("[]")
             if not _is_loopback(host):
                 raise ValueError(
                     f"address {self.address!r} is not on this machine's loopback, and P4Runtime is spoken in "
-                    "clear: use unix:PATH, or set allow_remote = true"
+                    "clear: use unix:PATH, TLS (ca, cert, key), or set allow_remote = true"
                 )
         return self
 
@@ -210,6 +231,7 @@ class ControllerConfig(Section):
     """What both profiles have."""
 
     socket: SocketPath = Path("control.sock")
+    socket_mode: Literal["0600", "0660"] = "0600"
     pipeline: RootedPath | None = None
     switch: SwitchSection
 
@@ -380,30 +402,4 @@ def _load(path: Path, model: type[_Config]) -> _Config:
     try:
         return model.model_validate(data, context={"base": path.absolute().parent})
     except ValidationError as error:
-        raise ConfigError(f"{path}: {'; '.join(_explain(e, model) for e in error.errors())}") from error
-
-
-def _explain(error: Any, model: type[Section]) -> str:
-    """One pydantic error as "section.key: what is wrong"."""
-    location: tuple[int | str, ...] = error["loc"]
-    name = ".".join(str(part) for part in location)
-    if error["type"] == "extra_forbidden":
-        return f"unknown key {name!r} (valid here: {', '.join(_keys_at(model, location[:-1]))})"
-    if error["type"] == "missing":
-        return f"{name}: is missing"
-    text = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] != "value_error":
-        text = f"{text}, not {error['input']!r}"
-    return f"{name}: {text}" if name else text
-
-
-def _keys_at(model: type[Section], location: tuple[int | str, ...]) -> list[str]:
-    for part in location:
-        if isinstance(part, int):  # the place in a list, whose elements were taken as the model already
-            continue
-        annotation = model.model_fields[part].annotation
-        if get_origin(annotation) is tuple:
-            annotation = get_args(annotation)[0]
-        assert isinstance(annotation, type) and issubclass(annotation, Section)
-        model = annotation
-    return sorted(model.model_fields)
+        raise ConfigError(f"{path}: {'; '.join(explained(e, model) for e in error.errors())}") from error

@@ -55,8 +55,13 @@ class Controller:
         self.watchers = Watchers()
         self.vswitch = VSwitch(profile.name, settings, program, self._desired, self._observed, self._reports)
 
-    def attach(self, vif_id: str, mac: str, port: int, vlan: int, vni: int = 0) -> control_pb2.Vif:
-        """Attaches a VIF and starts its realisation. Raises RefusedError and StoreError."""
+    def attach(
+        self, vif_id: str, mac: str, port: int, vlan: int, vni: int = 0, interface: str = ""
+    ) -> control_pb2.Vif:
+        """Attaches a VIF, at a port or at that of an interface, and starts its realisation. Raises RefusedError and
+        StoreError."""
+        if interface:
+            port = self._port_of(interface, beside=port)
         known = self._attachments.get(vif_id) is not None
         vif = self._attachments.attach(vif_id, mac, port, vlan, vni)
         if not known:
@@ -219,6 +224,15 @@ class Controller:
             return control_pb2.Link(state=_LINKS[link_state(interfaces[port])], interface=interfaces[port])
         link = control_pb2.Link
         return link(state=link.NO_PORT if interfaces else link.STATE_UNSPECIFIED)
+
+    def _port_of(self, interface: str, beside: int) -> int:
+        if beside:
+            raise RefusedError(Reason.INVALID, f"port {beside} and interface {interface!r}: give one of them")
+        ports = {name: port for port, name in self._settings.interfaces.items()}
+        if interface not in ports:
+            valid = ", ".join(sorted(ports)) or "none, the configuration has no switch.interfaces"
+            raise RefusedError(Reason.INVALID, f"interface {interface!r} is at no port (valid: {valid})")
+        return ports[interface]
 
     def _vif_at(self, port: int, vni: int) -> str | None:
         """Who is to blame for what came in at a port. Without a VNI (a tag that is nobody's): all that are there."""

@@ -4,18 +4,23 @@
 HOST = """\
 # hvchannel-control host: every key at its default. Relative paths are relative to this file's folder.
 
-socket = "control.sock"  # the local API, a unix socket of mode 0600
+socket = "control.sock"  # the local API, a unix socket
+socket_mode = "0600"     # 0660: for the group of the controller's process, too
 state = "control.db"     # attachments and leases, SQLite
 # pipeline = "DIR"       # of host_vswitch.json and .p4info.txtpb; default: those that came with this package
 
 [switch]
 address = "unix:p4rt.sock"  # of the vSwitch's P4Runtime server: unix:PATH or HOST:PORT
-allow_remote = false        # true: HOST may be another machine (P4Runtime is spoken in clear)
+allow_remote = false        # true: HOST may be another machine, and P4Runtime is spoken to it in clear
+# ca = "ca.pem"             # TLS to HOST:PORT: who signed the server's certificate
+# cert = "cert.pem"         # and what this controller shows, with its key
+# key = "key.pem"
 device_id = 1
 election_id = 10            # where bidding for the primary's place begins
 architecture = "v1model"    # of the P4 programs: v1model or pna
 cpu_port = 510              # v1model's; pna has its own
 audit_interval_s = 10.0     # seconds between two read backs when nothing changes, per thousand entries
+pipeline_timeout_s = 60.0   # until the vSwitch has taken a pipeline, which it may have to compile
 interfaces = {}             # at the ports, as the vSwitch was told: { 2 = "vnic1" }; for `hvchannel status`, diagnose
 
 [channel]
@@ -49,17 +54,22 @@ burst_bytes = 1250000
 GUEST = """\
 # hvchannel-control guest: every key at its default. Relative paths are relative to this file's folder.
 
-socket = "control.sock"  # the local API, a unix socket of mode 0600
+socket = "control.sock"  # the local API, a unix socket
+socket_mode = "0600"     # 0660: for the group of the controller's process, too
 # pipeline = "DIR"       # of guest_vswitch.json and .p4info.txtpb; default: those that came with this package
 
 [switch]
 address = "unix:p4rt.sock"  # of the vSwitch's P4Runtime server: unix:PATH or HOST:PORT
-allow_remote = false        # true: HOST may be another machine (P4Runtime is spoken in clear)
+allow_remote = false        # true: HOST may be another machine, and P4Runtime is spoken to it in clear
+# ca = "ca.pem"             # TLS to HOST:PORT: who signed the server's certificate
+# cert = "cert.pem"         # and what this controller shows, with its key
+# key = "key.pem"
 device_id = 1
 election_id = 10            # where bidding for the primary's place begins
 architecture = "v1model"    # of the P4 programs: v1model or pna
 cpu_port = 510              # v1model's; pna has its own
 audit_interval_s = 10.0     # seconds between two read backs when nothing changes, per thousand entries
+pipeline_timeout_s = 60.0   # until the vSwitch has taken a pipeline, which it may have to compile
 interfaces = {}             # at the ports, as the vSwitch was told: { 2 = "eth0" }
 
 [channel]  # as the host has it

@@ -12,13 +12,14 @@ from typing import Annotated, NoReturn, TypeVar
 
 import structlog
 import typer
+from hvchannel_privilege.start import give_up
 from hvchannel_telemetry import exposition
 from hvchannel_telemetry.exposition import MetricsAddressError
 from hvchannel_telemetry.metrics_address import MetricsAddress
 from hvchannel_telemetry.metrics_options import AllowAny, MetricsAt, PerVif, metrics_address
 from prometheus_client import CollectorRegistry
 
-from hvchannel_control import examples, logs
+from hvchannel_control import commands, examples, logs
 from hvchannel_control.attachments import FixedAttachment, HostAttachments, RefusedError
 from hvchannel_control.compiled import find_program
 from hvchannel_control.config import ConfigError, ControllerConfig, load_guest, load_host
@@ -88,6 +89,7 @@ def host(
     logs.configure(log_level, log_json)
     observe = _observe(metrics, metrics_allow_any, metrics_per_vif)
     settings = _load(load_host, config, socket, pipeline)
+    give_up(writes=(settings.state, settings.state.parent, settings.socket.parent))
     store: Store | None = None
     try:
         target = TARGETS[settings.switch.architecture]
@@ -96,7 +98,7 @@ def host(
         store = Store(settings.state)
         attachments = HostAttachments(settings, store, _log_move)
         controller = Controller(profile, attachments, settings.switch, program, cip=settings.channel.cip)
-        asyncio.run(_run(controller, settings.socket, observe))
+        asyncio.run(_run(controller, settings, observe))
     except ConfigError as error:
         _fail(str(error), code=2)
     except RefusedError as error:
@@ -131,6 +133,7 @@ def guest(
     logs.configure(log_level, log_json)
     observe = _observe(metrics, metrics_allow_any, metrics_per_vif)
     settings = _load(load_guest, config, socket, pipeline)
+    give_up(writes=(settings.socket.parent,))
     try:
         target = TARGETS[settings.switch.architecture]
         guest_profile = GuestProfile(settings)
@@ -138,7 +141,7 @@ def guest(
         program = find_program(profile.program, settings.pipeline, target.folder)
         attachments = FixedAttachment(guest_profile.own_vif())
         controller = Controller(profile, attachments, settings.switch, program, cip=settings.channel.cip)
-        asyncio.run(_run(controller, settings.socket, observe))
+        asyncio.run(_run(controller, settings, observe))
     except ConfigError as error:
         _fail(str(error), code=2)
     except (SocketInUseError, MetricsAddressError) as error:
@@ -161,6 +164,9 @@ def forget(
             store.detach(vif_id)
     except StoreError as error:
         _fail(str(error), code=1)
+
+
+commands.register(app, program="hvchannel-control")
 
 
 def _load(
@@ -193,7 +199,7 @@ def _observe(metrics: str | None, allow_any: bool, per_vif: bool) -> _Observe:
         _fail(str(error), code=2)
 
 
-async def _run(controller: Controller, socket: Path, observe: _Observe) -> None:
+async def _run(controller: Controller, settings: ControllerConfig, observe: _Observe) -> None:
     """Until SIGTERM or SIGINT."""
     registry = CollectorRegistry()
     registry.register(ControllerCollector(controller, per_vif=observe.per_vif))
@@ -205,7 +211,8 @@ async def _run(controller: Controller, socket: Path, observe: _Observe) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    async with serving(controller, socket), exposition.serving(observe.at, registry, prepare):
+    mode = int(settings.socket_mode, 8)
+    async with serving(controller, settings.socket, mode), exposition.serving(observe.at, registry, prepare):
         tasks = {asyncio.create_task(controller.vswitch.run()), asyncio.create_task(stopped.wait())}
         done, running = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in running:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The control API (api/control.proto) on a unix socket that only its owner may open."""
+"""The control API (api/control.proto) on a unix socket that only its owner may open, or its group too."""
 
 import os
 import socket
@@ -40,14 +40,14 @@ class SocketInUseError(Exception):
 
 
 @asynccontextmanager
-async def serving(controller: Controller, path: Path) -> AsyncIterator[None]:
-    """Serves the API while the context lasts. Raises SocketInUseError."""
+async def serving(controller: Controller, path: Path, mode: int = 0o600) -> AsyncIterator[None]:
+    """Serves the API while the context lasts, on a socket of that mode (0600 or 0660). Raises SocketInUseError."""
     _clear(path)
     server = grpc.aio.server()
     control_pb2_grpc.add_ControlServicer_to_server(_Servicer(controller), server)
     process = ProcessService(controller.health(), LogLevels(OWN))
     grpc_server.add_to(server, process)
-    mask = os.umask(0o177)
+    mask = os.umask(0o777 & ~mode)
     try:
         server.add_insecure_port(f"unix:{path}")
     except RuntimeError as error:
@@ -95,7 +95,7 @@ class _Servicer(control_pb2_grpc.ControlServicer):
     ) -> control_pb2.Vif:
         try:
             return self._controller.attach(
-                request.vif_id, request.mac, request.port, request.vlan, request.vni
+                request.vif_id, request.mac, request.port, request.vlan, request.vni, request.interface
             )
         except (RefusedError, StoreError) as error:
             await _abort(context, error)

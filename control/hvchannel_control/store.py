@@ -35,6 +35,10 @@ _FROM_1 = (
 )
 
 
+_UNREADABLE = (UnicodeDecodeError, MemoryError)
+"""What Python raises where SQLite's words for the damage are damaged too, or a damaged size is beyond all memory."""
+
+
 class StoreError(Exception):
     """The file cannot be used; the text is one line that names it."""
 
@@ -55,7 +59,7 @@ class Store:
             path.touch(mode=0o600)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=0.5)
             self._prepare()
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, *_UNREADABLE) as error:
             raise StoreError(f"{path}: {_cause(error)}") from error
 
     def _prepare(self) -> None:
@@ -78,13 +82,17 @@ class Store:
             )
 
     def vifs(self) -> list[Vif]:
-        """All attachments, by VIF id."""
-        rows = self._db.execute(
-            "SELECT vif_id, mac, port, vlan, lip, vni FROM attachment JOIN lease USING (vif_id) ORDER BY vif_id"
-        )
-        return [
-            Vif(vif_id, mac, port, vlan, IPv4Address(lip), vni) for vif_id, mac, port, vlan, lip, vni in rows
-        ]
+        """All attachments, by VIF id. Raises StoreError when the file is damaged."""
+        try:
+            rows = self._db.execute(
+                "SELECT vif_id, mac, port, vlan, lip, vni FROM attachment JOIN lease USING (vif_id) ORDER BY vif_id"
+            )
+            return [
+                Vif(vif_id, mac, port, vlan, IPv4Address(lip), vni)
+                for vif_id, mac, port, vlan, lip, vni in rows
+            ]
+        except (sqlite3.Error, ValueError, MemoryError) as error:  # a LIP that is none, what is no UTF-8
+            raise StoreError(f"{self._path}: damaged: {_cause(error)}") from error
 
     def attach(self, vif: Vif) -> None:
         """Keeps an attachment and its lease."""
@@ -128,4 +136,7 @@ class Store:
 def _cause(error: Exception) -> str:
     if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
         return "in use by another controller"
-    return str(error)
+    if isinstance(error, _UNREADABLE):
+        return "malformed database schema"
+    # what SQLite quotes of a damaged file may be anything
+    return "".join(c if c.isprintable() else "?" for c in str(error))

@@ -17,11 +17,12 @@ from hvchannel_control.config import SwitchSection
 from hvchannel_control.entries import Count, Entry, EntryKey
 from hvchannel_control.finsy_failures import FinsyFailures
 from hvchannel_control.p4entries import Found, count_of, decode, encode_all, request_of, wildcards
+from hvchannel_control.pipeline_deadline import give_time
 from hvchannel_control.reconcile import Batch, Operation, plan
 from hvchannel_control.reports import Reports
 
 _RETRY_S = 0.5  # between two attempts to connect, and after a write that failed
-_CONNECT_TIMEOUT_S = 30.0  # arbitration and the pipeline's push
+_CONNECT_TIMEOUT_S = 30.0  # arbitration, and what else there is to ask before and after the pipeline's push
 _VERDICTS_TIMEOUT_S = 1.0  # a status is asked for when something is wrong: it must not hang with the vSwitch
 _ASK_TIMEOUT_S = 3.0
 _PASSES = 5  # of read back, diff, write, until a round gives up and the next begins
@@ -74,6 +75,7 @@ class VSwitch:
             p4blob=program.device_config,
             device_id=settings.device_id,
             initial_election_id=settings.election_id,
+            channel_credentials=_credentials(settings),
         )
         self._desired = desired
         self._observed = observed
@@ -153,14 +155,18 @@ class VSwitch:
 
     async def _connection(self) -> None:
         """One connection from arbitration to its loss, which it raises."""
+        pipeline_within = self._settings.pipeline_timeout_s
         switch = fy.Switch(self._name, self._settings.address, self._options)
+        give_time(switch, pipeline_within)
         link = _Link(switch, self.wake)
         async with AsyncExitStack() as stack:
             try:
-                async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                async with asyncio.timeout(_CONNECT_TIMEOUT_S + pipeline_within):
                     await stack.enter_async_context(switch)
             except TimeoutError as error:
-                raise SwitchError(f"no answer to arbitration in {_CONNECT_TIMEOUT_S:g} s") from error
+                raise SwitchError(
+                    f"not connected, with its pipeline, in {_CONNECT_TIMEOUT_S + pipeline_within:g} s"
+                ) from error
             self.state.connected = self._switch_seen = True
             self._switch = switch
             self._log.info("switch_connected", primary=switch.is_primary, election_id=switch.election_id)
@@ -378,3 +384,9 @@ def _explain(error: BaseException | None) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _credentials(settings: SwitchSection) -> fy.GRPCCredentialsTLS | None:
+    if settings.ca is None:
+        return None
+    return fy.GRPCCredentialsTLS(cacert=settings.ca, cert=settings.cert, private_key=settings.key)

@@ -164,6 +164,8 @@ def _of_lines(name: str, text: str, vif: str | None, content_type: str) -> Itera
                 yield where, _of_object(json.loads(line), vif, content_type)
             except ValueError as error:
                 raise ValueError(f"{where}: {error}") from error
+            except RecursionError:
+                raise ValueError(f"{where}: nested too deep") from None
 
 
 def _of_object(said: Any, vif: str | None, content_type: str) -> Wanted:

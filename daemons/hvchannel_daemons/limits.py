@@ -27,6 +27,8 @@ GROUP_DOCUMENTS: Final = 64  # of one put
 GROUP_MEMBERS: Final = 256  # of one group on the channel, which may carry what came after a put along
 GROUP_BYTES: Final = 64 * MIB
 REVISION_MAX: Final = 2**63 - 1  # what SQLite and JSON readers alike can hold
+REVISION_LEAP: Final = 2**32
+"""A guest holds one beyond the feed's newest only where the feed was restored from an old copy; not by so many."""
 
 _NAME = re.compile(r"[A-Za-z0-9._/-]+")
 _VIF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -95,6 +97,14 @@ def check_revision(revision: int) -> int:
     if not 1 <= revision <= REVISION_MAX:
         raise ValueError(f"revision {revision} is not valid (valid: 1 to {REVISION_MAX})")
     return revision
+
+
+def check_held(key: str, held: int, newest: int) -> int:
+    """Returns the revision that a guest says it holds of a key whose newest is that; ValueError when it cannot be. The
+    next put goes beyond what the guest says: a lie must not use up all revisions there are."""
+    if held > newest + REVISION_LEAP:
+        raise ValueError(f"revision {held} of {_shown(key)} cannot be held: {newest} is the newest there is")
+    return held
 
 
 def check_report(report_type: str, content_type: str, size: int, about_key: str) -> None:

@@ -38,6 +38,7 @@ def background_lab(
     hosts: int = 1,
     vm_kind: VmKind = VmKind.NAMESPACE,
     trace_limit: int = DEFAULT_TRACE_LIMIT,
+    workload: bool = True,
     up_within: float = 120.0,
 ) -> Iterator[Handle]:
     """`hvchannel up`, and a handle of it once all its VMs are reached. Raises BackgroundError.
@@ -61,6 +62,7 @@ def background_lab(
         str(trace_limit),
     ]
     options += ["--channel-tls"] if channel_tls else []
+    options += [] if workload else ["--no-workload"]
     printed = state.with_name(f"{state.name}.log")
     with printed.open("wb") as output:
         process = subprocess.Popen(

@@ -211,6 +211,13 @@ def up(
         int | None,
         typer.Option(min=1, show_default="4000", help="Packets that a vSwitch's trace.jsonl may hold."),
     ] = None,
+    workload: Annotated[
+        bool,
+        typer.Option(
+            "--workload/--no-workload",
+            help="A program in each VM that answers each document, for `hvchannel journey` to show.",
+        ),
+    ] = True,
 ) -> None:
     """Bring a lab up and stay until Ctrl-C or `hvchannel down`, with a live view on a terminal."""
     from hvchannel_lab.lab_commands import Options, serve  # noqa: PLC0415
@@ -226,6 +233,7 @@ def up(
                 stay=True,
                 as_json=False,
                 trace_limit=trace_limit,
+                workload=workload,
                 target=target,
                 engine=engine,
                 architecture=architecture,

@@ -19,7 +19,9 @@ from hvchannel_lab.handle import Handle
 from hvchannel_lab.tables import Entry
 from hvchannel_lab.traces import Lookup, Record
 
-_WITHIN = 10.0  # seconds for what has happened already to show in a capture or a trace
+_WITHIN = (
+    10.0  # seconds for what has happened already to show in a capture or a trace, by a namespace's measure
+)
 _POLL = 0.05  # seconds
 
 
@@ -66,6 +68,10 @@ class Witness:
         texts = {name.replace("_", " "): str(value) for name, value in found.items()}
         self.elements.append(Element(self._number, says, texts, tuple(self._sources)))
 
+    @property
+    def _within(self) -> float:
+        return _WITHIN * self.handle.topology.vm_kind.patience
+
     def require(self, true: bool, looked_for: str) -> None:
         """Raises MissingError."""
         if not true:
@@ -88,7 +94,7 @@ class Witness:
         try:
             found = self.capture.wait(
                 lambda frame: frame.hop == hop and frame.outgoing is outgoing and matches(frame),
-                _WITHIN,
+                self._within,
                 f"{what}, {way} {hop}",
             )
         except CaptureTimeoutError as error:
@@ -112,7 +118,7 @@ class Witness:
 
     def record(self, who: str, frame: bytes) -> Record:
         """What the vSwitch did with a frame, by its bytes. Raises MissingError."""
-        deadline = time.monotonic() + _WITHIN
+        deadline = time.monotonic() + self._within
         while (found := self.account.find(who, frame)) is None:
             self.require(
                 time.monotonic() < deadline,

@@ -38,8 +38,8 @@ def _end(address: str, port: int | None) -> str:
 
 
 def decode(data: bytes) -> Decoded:
-    """Of a whole frame, from its destination MAC on."""
-    packet = Ether(data)
+    """Of a whole frame, from its destination MAC on. What a shorter one lacks of Ethernet's header counts as zeros."""
+    packet = Ether(data.ljust(14, b"\0"))
     ip, tcp, udp, arp = (packet.getlayer(layer) for layer in (IP, TCP, UDP, ARP))
     transport = tcp or udp
     source, destination = (ip.src, ip.dst) if ip else (arp.psrc, arp.pdst) if arp else (None, None)

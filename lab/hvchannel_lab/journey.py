@@ -25,6 +25,9 @@ DOCUMENT_KEY = "interfaces/web-0"
 CONTENT_TYPE = "application/json"
 
 
+_WITHIN = 30.0  # seconds for a document and its answer, by a namespace's measure
+
+
 @dataclass(frozen=True)
 class Sent:
     """A document that was put for a VM."""
@@ -83,8 +86,9 @@ def observe(handle: Handle, *names: str) -> list[Journey]:
             revision = handle.put(vm.vif, DOCUMENT_KEY, content, CONTENT_TYPE)
             sent.append(Sent(vm, DOCUMENT_KEY, revision, content))
         for document in sent:
-            handle.wait_acked(document.vm.vif, document.key, document.revision)
-            handle.wait_report(document.vm.vif, document.key, document.revision)
+            within = _WITHIN * handle.topology.vm_kind.patience
+            handle.wait_acked(document.vm.vif, document.key, document.revision, within)
+            handle.wait_report(document.vm.vif, document.key, document.revision, within)
         return [
             _journey(Witness(handle, capture, account, hosts[document.vm.name]), document)
             for document in sent

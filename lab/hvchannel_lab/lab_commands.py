@@ -65,6 +65,7 @@ class Options:
     channel_tls: bool = False
     hosts: int = 1
     vm_kind: VmKind = VmKind.NAMESPACE
+    workload: bool = True
 
 
 class _Progress:
@@ -114,6 +115,7 @@ def serve(options: Options) -> int:
             channel_tls=options.channel_tls,
             hosts=options.hosts,
             vm_kind=options.vm_kind,
+            workload=options.workload,
         )
         return asyncio.run(_serve(options, topology, errors, progress))
     except _FAILURES as error:

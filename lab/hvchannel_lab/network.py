@@ -17,7 +17,6 @@ from hvchannel_lab.namespaces import inside
 from hvchannel_lab.parts import ControlPlane, Hop, Hypervisor, Vm
 from hvchannel_lab.topology import Topology
 
-_IFF_PROMISC = 0x100  # linux/if.h
 _SYSCTL = Path("/proc/sys/net")
 
 # For a whole namespace. `default` is what interfaces made later begin with.
@@ -79,9 +78,6 @@ class Link:
 
     def set_mtu(self, interface: str, mtu: int) -> None:
         self._route.link("set", index=self._index(interface), mtu=mtu)
-
-    def set_promiscuous(self, interface: str) -> None:
-        self._route.link("set", index=self._index(interface), flags=_IFF_PROMISC, mask=_IFF_PROMISC)
 
     def down(self, interface: str) -> None:
         self._route.link("set", index=self._index(interface), state="down")
@@ -232,8 +228,6 @@ def set_up_vnic(vm: Vm, topology: Topology) -> None:
         offload.switch_off(vm.eth)
     with link(vm.namespace) as route:
         route.set_mtu(vm.eth, topology.mtu)
-        # a NIC that filters by VLAN, as virtio-net does, drops what is tagged with one that no VLAN interface has
-        route.set_promiscuous(vm.eth)
         route.up(vm.eth, _SWITCH_PORT_SETTINGS)
 
 

@@ -14,11 +14,12 @@ from hvchannel_lab.installation import program_path
 from hvchannel_lab.observed import observed
 from hvchannel_lab.parts import Hypervisor, Vm
 from hvchannel_lab.supervisor import Program
-from hvchannel_lab.targets import Target
+from hvchannel_lab.targets import Target, VmKind
 from hvchannel_lab.throwaway_ca import Authority
 from hvchannel_lab.topology import Topology
 
 DEVICE_ID = 1
+_PIPELINE_WITHIN = {VmKind.NAMESPACE: 60, VmKind.QEMU: 300}  # seconds; without KVM compiling takes its time
 # Stages of the stop: those who use a service go before those who give it.
 _FEED, _SWITCH, _CONTROLLER, _DAEMON, _WORKLOAD = range(5)
 
@@ -111,13 +112,16 @@ def vm_programs(topology: Topology, vm: Vm) -> list[Program]:
     ]
 
 
-def workload(topology: Topology, vm: Vm) -> Program:
-    """The VM's local program: answers the documents that its guestd, which must be up, hands out."""
+def workload(topology: Topology, vm: Vm) -> list[Program]:
+    """The VM's local program, unless the lab has none: answers the documents that its guestd, which must be up, hands
+    out."""
+    if not topology.workload:
+        return []
     argv = (
         *(sys.executable, "-m", "hvchannel_lab.sample_workload"),
         *("--socket", str(topology.guestd_socket(vm.name)), "--name", vm.name),
     )
-    return Program(vm.name, "workload", vm.namespace, argv, _log(topology, vm.name, "workload"), _WORKLOAD)
+    return [Program(vm.name, "workload", vm.namespace, argv, _log(topology, vm.name, "workload"), _WORKLOAD)]
 
 
 def program_of_window(topology: Topology, vm: Vm, guest: Path) -> Program:
@@ -130,7 +134,7 @@ def program_of_window(topology: Topology, vm: Vm, guest: Path) -> Program:
     )
     log = _log(topology, vm.name, "window")
     ready = topology.guestd_socket(vm.name)
-    return Program(vm.name, "window", "", argv, log, _CONTROLLER, ready=ready, ready_within=300.0)
+    return Program(vm.name, "window", "", argv, log, _CONTROLLER, ready=ready, ready_within=600.0)
 
 
 def _switch(topology: Topology, who: str, namespace: str) -> Program:
@@ -218,6 +222,7 @@ socket = "control.sock"
 address = "unix:p4rt.sock"
 device_id = {DEVICE_ID}
 architecture = "{topology.architecture}"
+pipeline_timeout_s = {_PIPELINE_WITHIN[topology.vm_kind]}
 interfaces = {_interfaces(topology, vm.name)}
 
 [channel]

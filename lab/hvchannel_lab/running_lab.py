@@ -26,8 +26,8 @@ from hvchannel_lab.vm import NamespaceVm, VirtualMachine
 _log = structlog.stdlib.get_logger("lab")
 _REACHED_WITHIN = {
     VmKind.NAMESPACE: 60.0,
-    VmKind.QEMU: 240.0,
-}  # seconds from the last attachment to the last session
+    VmKind.QEMU: 600.0,
+}  # seconds from the last attachment to the last session; without KVM and on a busy machine it is minutes
 _POLL = 0.1  # seconds
 
 
@@ -93,7 +93,7 @@ class RunningLab:
         processes.write_configuration(topology)
         hypervisors = topology.hypervisors
         if topology.vm_kind is VmKind.QEMU:
-            machines = self._machines = await asyncio.to_thread(Machines, self._step)
+            machines = self._machines = await asyncio.to_thread(Machines, len(topology.vms), self._step)
             self._step(f"accelerator {machines.accelerator}: {machines.because}")
         self._step(f"network: {_count(len(hypervisors), 'hypervisor')} and {_count(len(topology.vms), 'VM')}")
         await asyncio.to_thread(self._add_hypervisors)

@@ -48,6 +48,11 @@ class VmKind(StrEnum):
     NAMESPACE = "namespace"  # own interfaces and processes, the host's kernel
     QEMU = "qemu"  # machines, with a kernel of their own and virtio-net
 
+    @property
+    def patience(self) -> float:
+        """How much longer than in a namespace one waits for anything. A guest without KVM on a busy machine is slow."""
+        return 20.0 if self is VmKind.QEMU else 1.0
+
 
 class Engine(StrEnum):
     """What softswitch runs programs on; its own option."""

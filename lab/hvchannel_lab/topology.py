@@ -47,6 +47,7 @@ class Topology(Model):
     vm_kind: VmKind = VmKind.NAMESPACE
     mtu: Annotated[int, Field(ge=576, le=3400)] = 1500
     trace_limit: Annotated[int, Field(ge=1)] = DEFAULT_TRACE_LIMIT  # packets a vSwitch's trace holds
+    workload: bool = True  # a program in each VM that answers each document
     channel: Channel = Channel()
     hypervisors: Annotated[tuple[Hypervisor, ...], Field(min_length=1)]
     vms: tuple[Vm, ...]
@@ -218,6 +219,7 @@ def plan(
     channel_tls: bool = False,
     hosts: int = 1,
     vm_kind: VmKind = VmKind.NAMESPACE,
+    workload: bool = True,
     architecture: Architecture = Architecture.V1MODEL,
 ) -> Topology:
     """The lab of that name with so many hypervisors and VMs on each of them. Raises TopologyError."""
@@ -256,6 +258,7 @@ def plan(
         channel_tls=channel_tls,
         vm_kind=vm_kind,
         trace_limit=trace_limit,
+        workload=workload,
         channel=channel or Channel(),
         hypervisors=hypervisors,
         vms=tuple(

@@ -63,7 +63,7 @@ class NamespaceVm:
 
     async def run(self) -> None:
         daemons = processes.vm_programs(self._topology, self._spec)
-        workload = [processes.workload(self._topology, self._spec)]
+        workload = processes.workload(self._topology, self._spec)
         for programs in (daemons, workload):
             self._programs += programs
             await self._supervisor.start(programs)

@@ -12,6 +12,8 @@ parser FreshMetadata(inout metadata_t meta) {
         meta.vlan_id = 0;
         meta.src_ip = 0;
         meta.tcp_flags = 0;
+        meta.dst_port = 0;
+        meta.icmp_type = 0;
         meta.verdict = verdict_t.UNDECIDED;
         transition accept;
     }

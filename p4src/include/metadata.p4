@@ -16,6 +16,8 @@ struct metadata_t {
     vlan_id_t    vlan_id;    // of this VLAN id
     ipv4_addr_t  src_ip;     // IPv4 source, or ARP sender
     bit<8>       tcp_flags;  // 0 where there is no TCP header
+    bit<16>      dst_port;   // of TCP and UDP, 0 where there is neither
+    bit<8>       icmp_type;  // 0 where there is no ICMP
     bool         malformed;  // the parser ran into the end of the frame
     color_t      color;      // the policer's
     punt_reason_t punt_reason; // why the controller gets it

@@ -54,6 +54,7 @@ parser FrameParser(packet_in packet, out headers_t hdr, inout metadata_t meta) {
         transition select(hdr.ipv4.ihl, hdr.ipv4.more_fragments, hdr.ipv4.fragment_offset, hdr.ipv4.protocol) {
             (5, 0, 0, IP_PROTOCOL_TCP): parse_tcp;
             (5, 0, 0, IP_PROTOCOL_UDP): parse_udp;
+            (5, 0, 0, IP_PROTOCOL_ICMP): parse_icmp;
             default:                    accept;
         }
     }
@@ -61,13 +62,21 @@ parser FrameParser(packet_in packet, out headers_t hdr, inout metadata_t meta) {
     state parse_tcp {
         packet.extract(hdr.tcp);
         meta.tcp_flags = hdr.tcp.flags;
+        meta.dst_port = hdr.tcp.dst_port;
         PARSED_TCP(hdr, meta)
         transition accept;
     }
 
     state parse_udp {
         packet.extract(hdr.udp);
+        meta.dst_port = hdr.udp.dst_port;
         PARSED_UDP(hdr, meta)
+        transition accept;
+    }
+
+    // Of ICMP nothing changes on the way: it stays in the payload.
+    state parse_icmp {
+        meta.icmp_type = packet.lookahead<bit<8>>();
         transition accept;
     }
 }

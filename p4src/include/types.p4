@@ -18,6 +18,15 @@ const bit<8> IP_PROTOCOL_UDP  = 17;
 
 const bit<8> TCP_SYN     = 0x02;
 const bit<8> TCP_SYN_ACK = 0x12;
+const bit<8> TCP_RST_ACK = 0x14;
+
+// Echo reply is type 0, echo request type 8 (RFC 792): what differs is one bit.
+const bit<8> ICMP_ECHO      = 0x00;
+const bit<8> ICMP_ECHO_MASK = 0xf7;
+
+// Ports that nobody dials from: below 1024 with TCP, below 32768 with UDP, whose segments say less of themselves.
+const bit<16> TCP_LISTENERS_MASK = 0xfc00;
+const bit<16> UDP_LISTENERS_MASK = 0x8000;
 
 const bit<16> ARP_REQUEST = 1;
 const bit<16> ARP_REPLY   = 2;
@@ -49,7 +58,8 @@ enum bit<8> verdict_t {
     GUEST_TO_GUEST = 15,
     HAIRPIN        = 16,
     UNTAGGABLE     = 17,
-    UNTRANSLATED   = 18
+    UNTRANSLATED   = 18,
+    LISTENER       = 19
 }
 
 #endif

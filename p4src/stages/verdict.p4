@@ -22,6 +22,7 @@ control Verdict(inout metadata_t meta) {
     @name(".drop_not_member")     action drop_not_member() { COUNT(verdict_counter); }
     @name(".drop_guest_to_guest") action drop_guest_to_guest() { COUNT(verdict_counter); }
     @name(".drop_hairpin")        action drop_hairpin() { COUNT(verdict_counter); }
+    @name(".drop_listener")       action drop_listener() { COUNT(verdict_counter); }
 
     @name(".verdict")
     table verdict {
@@ -31,7 +32,7 @@ control Verdict(inout metadata_t meta) {
         actions = {
             forwarded; arp_answered; punted; drop_unattached; drop_policed; drop_malformed; drop_ether_type;
             drop_spoofed; drop_arp_unknown; drop_new_connection; drop_protocol; drop_unrestored; drop_no_route;
-            drop_not_member; drop_guest_to_guest; drop_hairpin; @defaultonly NoAction;
+            drop_not_member; drop_guest_to_guest; drop_hairpin; drop_listener; @defaultonly NoAction;
         }
         const default_action = NoAction();
         const entries = {
@@ -51,6 +52,7 @@ control Verdict(inout metadata_t meta) {
             verdict_t.NOT_MEMBER     : drop_not_member();
             verdict_t.GUEST_TO_GUEST : drop_guest_to_guest();
             verdict_t.HAIRPIN        : drop_hairpin();
+            verdict_t.LISTENER       : drop_listener();
         }
         COUNTED_BY(verdict_counter)
     }

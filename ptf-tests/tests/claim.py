@@ -11,7 +11,8 @@ from vswitch.channel import CIP, GUEST, HOST, HYPERVISOR_IP, HYPERVISOR_MAC, VIF
 from vswitch.entries import entries_of
 from vswitch.frames import guest_asks, guest_frame, hypervisor_asks, to_guest, to_hypervisor
 
-INFORMATION = UDP(sport=4000, dport=2345) / b"information for one virtual machine"
+INFORMATION = UDP(sport=40000, dport=2345) / b"information for one virtual machine"
+ANSWER = UDP(sport=2345, dport=40000) / b"answer of one virtual machine"
 
 
 @group("chain")
@@ -75,7 +76,7 @@ class ChainAnswer(ChainTest):
     """The answer, the same way back: from the CIP, and to the hypervisor from the VIF's LIP."""
 
     def runTest(self):
-        over_guest, over_host = to_hypervisor(GUEST, INFORMATION), to_hypervisor(HOST, INFORMATION)
+        over_guest, over_host = to_hypervisor(GUEST, ANSWER), to_hypervisor(HOST, ANSWER)
         tu.send_packet(self, GUESTD, over_guest.sent)
         self.assert_crosses_vnic(over_guest.expected, to_guest=False)
         self.assert_seen(HOSTD, over_host.expected)

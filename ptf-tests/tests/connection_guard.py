@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Table `connection_guard`: the hypervisor dials, the guest listens; TCP, UDP and ICMP pass, no other protocol."""
+"""Table `connection_guard`: the hypervisor dials, the guest listens; TCP, UDP and ICMP pass, no other protocol. From a
+guest they pass to where the hypervisor dials from, and ICMP as echo alone."""
 
 from ptf.packet import ICMP, TCP, UDP
 from ptf.testutils import group
@@ -9,15 +10,16 @@ from vswitch.base import GuestTest, HostTest
 from vswitch.frames import guest_frame, hypervisor_frame, to_guest, to_hypervisor
 
 
-def segment(flags):
-    return TCP(sport=2345, dport=4000, flags=flags)
+def segment(flags, dport=4000):
+    return TCP(sport=2345, dport=dport, flags=flags)
 
 
 class NewConnection:
-    """A guest's SYN without ACK goes nowhere, whatever other flags it bears."""
+    """A guest's SYN without ACK goes nowhere, whatever other flags it bears; nor does a segment with neither ACK nor
+    RST, which no connection has and which scans for listeners."""
 
     def runTest(self):
-        for flags in ("S", "SF", "SR", "SPU", "SEC", "FSRPUEC"):
+        for flags in ("S", "SF", "SR", "SPU", "SEC", "FSRPUEC", "", "F", "FPU", "U", "PE"):
             with self.subTest(flags=flags):
                 frame = guest_frame(self.program, segment(flags))
                 self.assert_dropped(self.program.guest.port, frame, "drop_new_connection")
@@ -27,12 +29,42 @@ class Permitted:
     """A guest may answer, and end, what the hypervisor began; the hypervisor may begin it."""
 
     def runTest(self):
-        for flags in ("SA", "A", "PA", "FA", "R", "RA", "F", "", "FSRPAUEC"):
+        for flags in ("SA", "A", "PA", "FA", "R", "RA", "FSRPAUEC"):
             with self.subTest(guest=flags):
                 self.assert_passes(to_hypervisor(self.program, segment(flags)))
-        for flags in ("S", "A", "FA", "SEC"):
+        for flags in ("S", "A", "FA", "SEC", ""):
             with self.subTest(hypervisor=flags):
                 self.assert_passes(to_guest(self.program, segment(flags)))
+
+
+class Listener:
+    """What a guest sends to a port that nobody dials from goes nowhere; the hypervisor reaches every port."""
+
+    def runTest(self):
+        for l4 in (
+            *(segment(flags, port) for flags in ("A", "SA", "R") for port in (0, 22, 1023)),
+            *(UDP(sport=sport, dport=port) for sport in (53, 40000) for port in (0, 53, 4789, 32767)),
+        ):
+            with self.subTest(guest=l4.summary()):
+                self.assert_dropped(self.program.guest.port, guest_frame(self.program, l4), "drop_listener")
+            with self.subTest(hypervisor=l4.summary()):
+                self.assert_passes(to_guest(self.program, l4))
+        for l4 in (segment("A", 1024), segment("A", 65535), UDP(dport=32768), UDP(dport=65535)):
+            with self.subTest(passes=l4.summary()):
+                self.assert_passes(to_hypervisor(self.program, l4))
+
+
+class IcmpError:
+    """A guest's ICMP passes as echo request and reply alone: an error may quote another guest's datagram."""
+
+    def runTest(self):
+        for kind in (0, 8):
+            self.assert_passes(to_hypervisor(self.program, ICMP(type=kind)))
+        for kind in (1, 3, 4, 5, 9, 10, 11, 12, 13, 14, 17, 18, 128, 255):
+            with self.subTest(type=kind):
+                frame = guest_frame(self.program, ICMP(type=kind))
+                self.assert_dropped(self.program.guest.port, frame, "drop_protocol")
+                self.assert_passes(to_guest(self.program, ICMP(type=kind)))
 
 
 class OtherProtocol:
@@ -53,13 +85,21 @@ class Counters:
     def runTest(self):
         guest_port = self.program.guest.port
         self.assert_dropped(guest_port, guest_frame(self.program, segment("S")), "drop_new_connection")
-        for l4 in (segment("A"), segment("SA"), UDP(sport=1, dport=2), ICMP(type=0)):
+        self.assert_dropped(guest_port, guest_frame(self.program, segment("F")), "drop_new_connection")
+        for l4 in (segment("A", 22), UDP(dport=53)):
+            self.assert_dropped(guest_port, guest_frame(self.program, l4), "drop_listener")
+        for l4 in (segment("A"), segment("SA"), UDP(sport=1, dport=40000), ICMP(type=0)):
             self.assert_passes(to_hypervisor(self.program, l4))
         self.assert_passes(to_guest(self.program, segment("S")))
+        self.assert_passes(to_guest(self.program, ICMP(type=3)))
         self.assert_dropped(guest_port, guest_frame(self.program, proto=47), "drop_protocol")
         by_priority = sorted(p4runtime.counts("connection_guard").items(), key=lambda item: -item[0][1])
         self.assertEqual(
-            [("new_connection", 1), ("permit_protocol", 3), ("permit_protocol", 1), ("permit_protocol", 1)],
+            [
+                *[("new_connection", 1)] * 2,
+                *[("listener", 1)] * 2,
+                *(("permit_protocol", packets) for packets in (3, 1, 1, 1)),
+            ],
             [(action, count.packets) for (action, _), count in by_priority],
         )
 
@@ -81,6 +121,26 @@ class HostConnectionGuardPermitted(Permitted, HostTest):
 
 @group("guest")
 class GuestConnectionGuardPermitted(Permitted, GuestTest):
+    pass
+
+
+@group("host")
+class HostConnectionGuardListener(Listener, HostTest):
+    pass
+
+
+@group("guest")
+class GuestConnectionGuardListener(Listener, GuestTest):
+    pass
+
+
+@group("host")
+class HostConnectionGuardIcmpError(IcmpError, HostTest):
+    pass
+
+
+@group("guest")
+class GuestConnectionGuardIcmpError(IcmpError, GuestTest):
     pass
 
 

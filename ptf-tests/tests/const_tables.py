@@ -49,7 +49,7 @@ class ConstEntries:
         before = {
             table: p4runtime.counts(table) for table in ("verdict", "egress_verdict", "connection_guard")
         }
-        self.assertEqual([16, 2, 4], [len(entries) for entries in before.values()])
+        self.assertEqual([17, 2, 8], [len(entries) for entries in before.values()])
         entry = Entry("verdict", {"verdict": 1}, "drop_policed")
         with self.assertRaises(p4runtime.Refused):
             p4runtime.insert(entry._replace(match={"verdict": 99}))

@@ -9,7 +9,7 @@ from vswitch.base import GuestTest, HostTest
 from vswitch.channel import HYPERVISOR_IP, OTHER_VIF
 from vswitch.frames import BROADCAST, guest_frame, hypervisor_frame, to_guest, to_hypervisor
 
-PROTOCOLS = (UDP(sport=4000, dport=4001), TCP(sport=4000, dport=2345, flags="A"), ICMP(type=0))
+PROTOCOLS = (UDP(sport=40000, dport=40001), TCP(sport=40000, dport=2345, flags="A"), ICMP(type=0))
 
 
 class BothWays:

@@ -141,7 +141,7 @@ class Runts:
         for end, make in ends(self.program):
             start = len(link(end, VIF.mac, VIF.mac))
             shortest = 14 if end.vlan is None else 20
-            udp, tcp = make(self.program), make(self.program, TCP(flags="A"))
+            udp, tcp = make(self.program), make(self.program, TCP(dport=40000, flags="A"))
             arp = arp_request(end, udp.src, udp[IP].src, udp[IP].dst)
             cuts = [(udp, start + cut) for cut in (0, 1, 2, 10, 19, 20, 21, 27)]
             cuts += [(tcp, start + cut) for cut in (20, 28, 39)] + [(arp, start + cut) for cut in (2, 14, 27)]

@@ -56,7 +56,7 @@ class HostChecksumTcp(HostTest):
     def runTest(self):
         for way in WAYS:
             for l4 in (
-                TCP(sport=1, dport=2, flags="A"),
+                TCP(sport=1, dport=40000, flags="A"),
                 TCP(
                     sport=65535,
                     dport=65535,
@@ -67,9 +67,11 @@ class HostChecksumTcp(HostTest):
                     urgptr=65535,
                 ),
                 TCP(
-                    flags="SA", options=[("MSS", 1460), ("SAckOK", b""), ("Timestamp", (1, 2)), ("WScale", 7)]
+                    dport=1024,
+                    flags="SA",
+                    options=[("MSS", 1460), ("SAckOK", b""), ("Timestamp", (1, 2)), ("WScale", 7)],
                 ),
-                TCP(flags="A") / b"odd",
+                TCP(dport=40000, flags="A") / b"odd",
             ):
                 with self.subTest(way.__name__, l4=l4.summary()):
                     self.assert_passes(way(HOST, l4))
@@ -82,7 +84,7 @@ class HostChecksumUdp(HostTest):
 
     def runTest(self):
         for way in WAYS:
-            for l4 in (UDP(sport=0, dport=0), UDP(sport=65535, dport=65535), UDP() / b"odd"):
+            for l4 in (UDP(sport=0, dport=0x8000), UDP(sport=65535, dport=65535), UDP(dport=40000) / b"odd"):
                 with self.subTest(way.__name__, l4=l4.summary()):
                     self.assert_passes(way(HOST, l4))
             for ip in ({"ttl": 0}, {"ttl": 1}, {"ttl": 255}, {"tos": 0xFF}, {"id": 0xFFFF, "flags": "DF"}):
@@ -97,7 +99,7 @@ class HostChecksumUdpZero(HostTest):
 
     def runTest(self):
         for way in WAYS:
-            self.assert_passes(way(HOST, UDP(sport=4000, dport=4001, chksum=0)))
+            self.assert_passes(way(HOST, UDP(sport=4000, dport=40001, chksum=0)))
 
 
 @group("host")
@@ -118,7 +120,7 @@ class HostChecksumEdges(HostTest):
 
     def runTest(self):
         for way in WAYS:
-            for header in (UDP(sport=1, dport=2), TCP(sport=1, dport=2, flags="A")):
+            for header in (UDP(sport=1, dport=40000), TCP(sport=1, dport=40000, flags="A")):
                 for side in ("sent", "expected"):
                     for wanted in EDGES:
                         if (header.name, wanted) in {("UDP", 0x0000), ("TCP", 0xFFFF)}:
@@ -160,7 +162,7 @@ class HostChecksumWrongStaysWrong(HostTest):
     def runTest(self):
         for way in WAYS:
             for layer in (IP, UDP, TCP):
-                journey = again_both(way(HOST, TCP(flags="A") if layer is TCP else None))
+                journey = again_both(way(HOST, TCP(dport=40000, flags="A") if layer is TCP else None))
                 for frame in (journey.sent, journey.expected):
                     frame[layer].chksum = sum_of_ones(frame[layer].chksum, 0x1234)
                 with self.subTest(way.__name__, layer=layer.__name__):
@@ -175,10 +177,10 @@ class GuestChecksumsAreLeftAlone(GuestTest):
     def runTest(self):
         for way in WAYS:
             for l4 in (
-                TCP(flags="A"),
-                TCP(flags="A", chksum=0x1234),
-                UDP(chksum=0),
-                UDP(chksum=0xFFFF),
+                TCP(dport=40000, flags="A"),
+                TCP(dport=40000, flags="A", chksum=0x1234),
+                UDP(dport=40000, chksum=0),
+                UDP(dport=40000, chksum=0xFFFF),
                 ICMP(),
             ):
                 with self.subTest(way.__name__, l4=l4.summary()):

@@ -2,7 +2,7 @@
 """Tables `verdict` and `egress_verdict`: every verdict there is, once each, and every other counter untouched."""
 
 import ptf.testutils as tu
-from ptf.packet import TCP
+from ptf.packet import TCP, UDP
 from ptf.testutils import group
 
 from vswitch import p4runtime
@@ -40,6 +40,7 @@ class Every:
         dropped("drop_spoofed", guest_frame(program, src=VIF.lip))
         dropped("drop_arp_unknown", arp_request(guest, VIF.mac, CIP, OTHER_VIF.lip))
         dropped("drop_new_connection", guest_frame(program, TCP(flags="S")))
+        dropped("drop_listener", guest_frame(program, UDP(dport=4789)))
         dropped("drop_protocol", guest_frame(program, proto=47))
         dropped("drop_no_route", guest_frame(program, dst=OTHER_VIF.lip))
         dropped("drop_guest_to_guest", guest_frame(program, dst_mac=VIF.mac, dst=program.vif_ip))

@@ -30,7 +30,7 @@ def link(end: End, src: str, dst: str) -> Packet:
 
 def datagram(l4: Packet | None = None) -> Packet:
     """Transport header and payload; UDP without another."""
-    return (UDP(sport=4000, dport=4001) if l4 is None else l4) / PAYLOAD
+    return (UDP(sport=40000, dport=40001) if l4 is None else l4) / PAYLOAD
 
 
 def hypervisor_frame(

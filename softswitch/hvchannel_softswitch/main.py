@@ -17,7 +17,7 @@ import typer
 from hvchannel_telemetry.metrics_options import AllowAny, MetricsAt, metrics_address
 
 from hvchannel_softswitch.logs import LogLevel
-from hvchannel_softswitch.start import EngineKind
+from hvchannel_softswitch.start import EngineKind, SocketMode
 
 DEFAULT_DROP_PORT = 511
 DEFAULT_ADDRESS = "127.0.0.1:9559"
@@ -73,6 +73,23 @@ def softswitch(
     grpc_server_addr: Annotated[
         str, typer.Option(metavar="ADDRESS", help="HOST:PORT or unix:/path (made with mode 0600).")
     ] = DEFAULT_ADDRESS,
+    grpc_server_mode: Annotated[
+        SocketMode, typer.Option(help="Of the unix socket: 0660 lets this process's group in, too.")
+    ] = SocketMode.OWNER,
+    grpc_server_ssl: Annotated[
+        bool, typer.Option("--grpc-server-ssl", help="TLS on HOST:PORT, with the two files below.")
+    ] = False,
+    grpc_server_cert: Annotated[Path | None, typer.Option(help="The server's certificate, PEM.")] = None,
+    grpc_server_key: Annotated[Path | None, typer.Option(help="And its key.")] = None,
+    grpc_server_cacert: Annotated[
+        Path | None, typer.Option(help="Certificates of who signs clients', PEM.")
+    ] = None,
+    grpc_server_with_client_auth: Annotated[
+        bool,
+        typer.Option(
+            "--grpc-server-with-client-auth", help="Only clients with a certificate by --grpc-server-cacert."
+        ),
+    ] = False,
     engine: Annotated[
         EngineKind,
         typer.Option(
@@ -132,6 +149,7 @@ def softswitch(
     metrics_allow_any: AllowAny = False,
 ) -> None:
     """See `help` above."""
+    from hvchannel_softswitch.p4runtime.tls import ServerTls  # noqa: PLC0415
     from hvchannel_softswitch.run import run  # noqa: PLC0415 (--help need not load gRPC and LLVM)
     from hvchannel_softswitch.start import Options, StartError, stop_left  # noqa: PLC0415
     from hvchannel_softswitch.trace import Filter  # noqa: PLC0415
@@ -149,6 +167,18 @@ def softswitch(
         metrics_at = metrics_address(metrics, metrics_allow_any)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    tls = None
+    if grpc_server_ssl:
+        if grpc_server_addr.startswith("unix:"):
+            raise typer.BadParameter("--grpc-server-ssl is for HOST:PORT; a unix socket has a mode")
+        if grpc_server_cert is None or grpc_server_key is None:
+            raise typer.BadParameter("--grpc-server-ssl needs --grpc-server-cert and --grpc-server-key")
+        if grpc_server_with_client_auth and grpc_server_cacert is None:
+            raise typer.BadParameter("--grpc-server-with-client-auth needs --grpc-server-cacert")
+        ca = grpc_server_cacert if grpc_server_with_client_auth else None
+        tls = ServerTls(grpc_server_cert, grpc_server_key, ca)
+    elif grpc_server_with_client_auth or grpc_server_cert or grpc_server_key or grpc_server_cacert:
+        raise typer.BadParameter("certificates are given without --grpc-server-ssl: it would serve in clear")
     options = Options(
         interfaces=tuple(_interface(text) for text in interface or ()),
         program=program,
@@ -156,6 +186,8 @@ def softswitch(
         cpu_port=cpu_port,
         drop_port=drop_port,
         address=grpc_server_addr,
+        socket_mode=int(grpc_server_mode, 8),
+        tls=tls,
         pcap=pcap,
         trace=trace,
         trace_file=trace_file,
@@ -178,7 +210,7 @@ def softswitch(
 
 def _interface(text: str) -> tuple[int, str]:
     number, at, name = text.partition("@")
-    if not (at and name and number.isdigit()):
+    if not (at and name and number.isascii() and number.isdigit()):
         raise typer.BadParameter(f"--interface: {text!r} is not PORT@INTERFACE (example: 1@veth0)")
     return int(number), name
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import structlog
 import uvloop
+from hvchannel_privilege.capabilities import Capability
+from hvchannel_privilege.start import give_up
 from hvchannel_telemetry.exposition import MetricsAddressError, serving
 from hvchannel_telemetry.log_levels import LogLevels
 from hvchannel_telemetry.process_service import ProcessService
@@ -25,12 +27,25 @@ from hvchannel_softswitch.metrics import SwitchCollector
 from hvchannel_softswitch.p4runtime.device import SwitchDevice
 from hvchannel_softswitch.p4runtime.mappings import MappingError, load_mappings
 from hvchannel_softswitch.p4runtime.server import AddressError, P4RuntimeServer
+from hvchannel_softswitch.p4runtime.tls import TlsError
 from hvchannel_softswitch.start import Options, StartError, data_path
 from hvchannel_softswitch.switch import DataPath
 from hvchannel_softswitch.trace import Tracer
+from hvchannel_softswitch.xdp.pinned import RUN
 
 _log = structlog.get_logger(__name__)
 
+_KEPT = (
+    Capability.NET_ADMIN,  # XDP on a port, offload settings
+    Capability.NET_RAW,  # packet sockets
+    Capability.BPF,
+    Capability.PERFMON,  # a program that computes with a packet's pointers
+    # Root's only, who starts it in namespaces: the far ends of veths are in others, a bpffs may be (SYS_CHROOT: to go
+    # into a mount namespace).
+    Capability.SYS_ADMIN,
+    Capability.SYS_PTRACE,
+    Capability.SYS_CHROOT,
+)
 
 _COLLECT_AFTER = 100_000
 """Objects made and not yet freed, between two looks for garbage in cycles; some 20 MB."""
@@ -44,8 +59,18 @@ def run(
         logs.configure(log_level, json=log_json, file=log_file)
     except OSError as error:
         raise StartError(f"--log-file: {log_file}: {error.strerror}") from error
+    give_up(_KEPT, writes=_written(options))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(options))
+
+
+def _written(options: Options) -> Iterator[Path]:
+    """Files and folders that the switch writes to."""
+    yield from (path for path in (options.pcap, options.trace_file, RUN) if path is not None)
+    if options.address.startswith("unix:"):
+        yield Path(options.address.removeprefix("unix:")).absolute().parent
+    if options.metrics is not None and options.metrics.path is not None:
+        yield options.metrics.path.absolute().parent
 
 
 async def _serve(options: Options) -> None:
@@ -58,7 +83,14 @@ async def _serve(options: Options) -> None:
     except MappingError as error:
         raise StartError(f"--translations: {error}") from error
     with _switch(options) as switch:
-        server = P4RuntimeServer(options.device_id, SwitchDevice(switch), options.address, mappings)
+        server = P4RuntimeServer(
+            options.device_id,
+            SwitchDevice(switch),
+            options.address,
+            mappings,
+            mode=options.socket_mode,
+            tls=options.tls,
+        )
         process = ProcessService(observed.health_of(switch), LogLevels(logs.OWN))
         server.add(observed.unary(process), observed.streaming(process))
         registry = CollectorRegistry()
@@ -72,7 +104,7 @@ async def _serve(options: Options) -> None:
                 )
                 await stop.wait()
                 _log.info("stopping")
-        except (AddressError, MetricsAddressError) as error:
+        except (AddressError, MetricsAddressError, TlsError) as error:
             raise StartError(str(error)) from error
         finally:
             process.close()

@@ -13,6 +13,7 @@ from hvchannel_telemetry.metrics_address import MetricsAddress
 
 from hvchannel_softswitch import bpf
 from hvchannel_softswitch.choice import ChoosingSwitch
+from hvchannel_softswitch.p4runtime.tls import ServerTls
 from hvchannel_softswitch.ports import AfPacketPort
 from hvchannel_softswitch.switch import DataPath, Switch
 from hvchannel_softswitch.trace import Filter
@@ -35,6 +36,13 @@ class EngineKind(StrEnum):
     INTERPRETER = "interpreter"
 
 
+class SocketMode(StrEnum):
+    """Of the server's unix socket: who may connect."""
+
+    OWNER = "0600"
+    GROUP = "0660"
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """The command line, checked. `interfaces` are (port number, interface name); `name` is that of what outlives the
@@ -46,6 +54,7 @@ class Options:
     cpu_port: int | None
     drop_port: int
     address: str
+    socket_mode: int = field(default=0o600, kw_only=True)  # of a unix socket, 0600 or 0660
     pcap: Path | None
     trace: bool
     trace_file: Path | None
@@ -54,6 +63,7 @@ class Options:
     engine: EngineKind = EngineKind.AUTO
     name: str | None = None
     trace_filter: Filter = field(default_factory=Filter)
+    tls: ServerTls | None = None
     metrics: MetricsAddress | None = None
 
 

@@ -36,6 +36,10 @@ BATCH = 32
 """Frames taken from one port per wake-up: at some 50 us a frame, P4Runtime on the same loop waits 2 ms at most. For
 the other way round see `rpc.turns`."""
 
+FEW = 2
+"""What is left of `BATCH` to a port that has more waiting each time: a frame of another port waits for so many of its
+frames, however fast it is flooded."""
+
 RETRY_SECONDS = 0.25
 """How often a vanished interface is looked for."""
 
@@ -134,6 +138,7 @@ class Switch:
         self._tracer: Tracer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._retries: dict[int, asyncio.TimerHandle] = {}
+        self._turns: dict[int, int] = {}  # by port, the frames of its next turn where that is not BATCH
         self._sweeper = Sweeper()
 
     def _add(self, port: Port, cpu_port: int | None, drop_port: int) -> None:
@@ -259,13 +264,16 @@ class Switch:
             self._retry_later(port)
 
     def _drain(self, port: Port) -> None:
+        engine, number = self._engine, port.number
+        turn = self._turns.pop(number, BATCH)
         try:
-            frames = port.receive(BATCH)
+            frames = port.receive(turn)
         except PortDown as reason:
             self._close(port)
             self._wait_for(port, reason)
             return
-        engine, number = self._engine, port.number
+        if len(frames) == turn:
+            self._turns[number] = max(FEW, turn // 2)
         if engine is None:
             port.statistics.rx_dropped += len(frames)
             return

@@ -82,7 +82,8 @@ def test_a_further_logical_switch_stands_beside_the_default_one(file: Path) -> N
 
 
 HOST_REFUSALS = {
-    "x = 1": "unknown key 'x' (valid here: channel, logical_switch, pipeline, policer, pool, socket, state, switch)",
+    "x = 1": "unknown key 'x' (valid here: channel, logical_switch, pipeline, policer, pool, socket, socket_mode, "
+    "state, switch)",
     "[channel]\nvnii = 3": "unknown key 'channel.vnii' (valid here: cip, hypervisor_ip,",
     "[channel]\nvni = 0": "channel.vni: Input should be greater than or equal to 1, not 0",
     "[channel]\nvni = 16777216": "channel.vni: Input should be less than or equal to 16777215",
@@ -144,6 +145,7 @@ HOST_REFUSALS = {
     further() + further()[further().index("[[") :]: "logical_switch.1.vni 5002 is logical_switch.0.vni too",
     "[channel]\nreserved_vlans = [7]\n"
     + further(vlan="7"): "logical_switch.0.vlan 7 is in channel.reserved_vlans",
+    '[switch]\ninterfaces = { 2 = "a", 3 = "a" }': "switch.interfaces: a is at port 2 and at port 3",
 }
 
 
@@ -175,7 +177,7 @@ def test_another_machine_is_allowed_when_asked_for(file: Path) -> None:
         ("[vif]\nvnic_port = 510", "vif.vnic_port 510 is switch.cpu_port too"),
         ('[vif]\nmac = "02:68:76:00:00:01"', "vif.mac 02:68:76:00:00:01 is channel.hypervisor_mac too"),
         ('[vif]\nvif_id = "-x"', "vif.vif_id:"),
-        ("[pool]", "unknown key 'pool' (valid here: channel, pipeline, socket, switch, vif)"),
+        ("[pool]", "unknown key 'pool' (valid here: channel, pipeline, socket, socket_mode, switch, vif)"),
     ],
 )
 def test_a_bad_guest_file_is_refused(file: Path, text: str, complaint: str) -> None:
@@ -199,3 +201,23 @@ def test_guest_mac_is_given_or_an_interfaces(file: Path) -> None:
     file.write_text('[vif]\nvnic = "lo"')
     with pytest.raises(ConfigError, match="no interface's MAC address"):
         load_guest(file).vif_mac()
+
+
+def test_tls_makes_another_machine_near_enough(file: Path) -> None:
+    file.write_text('[switch]\naddress = "192.0.2.1:9559"\nca = "ca.pem"\n')
+    assert load_host(file).switch.ca == file.parent / "ca.pem"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('address = "127.0.0.1:9559"\ncert = "c"\nkey = "k"', "for TLS give ca, or ca, cert and key"),
+        ('address = "127.0.0.1:9559"\nca = "a"\ncert = "c"', "for TLS give ca, or ca, cert and key"),
+        ('ca = "a"', "is a unix socket: TLS (ca) is for HOST:PORT"),
+    ],
+)
+def test_tls_is_whole_and_for_tcp(file: Path, text: str, why: str) -> None:
+    file.write_text(f"[switch]\n{text}\n")
+    with pytest.raises(ConfigError) as refused:
+        load_host(file)
+    assert why in str(refused.value)

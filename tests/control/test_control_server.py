@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -28,8 +29,8 @@ MAC1, MAC2 = "02:00:00:00:00:01", "02:00:00:00:00:02"
 NO_PROGRAM = CompiledProgram(Path("none.p4info.txtpb"), Path("none.json"))
 
 
-def host_controller(folder: Path) -> tuple[Controller, Store]:
-    config = HostConfig.model_validate({})
+def host_controller(folder: Path, settings: dict[str, Any] | None = None) -> tuple[Controller, Store]:
+    config = HostConfig.model_validate(settings or {})
     store = Store(folder / "control.db")
     attachments = HostAttachments(config, store)
     channel = config.channel
@@ -130,6 +131,33 @@ async def test_a_refusal_is_one_line_and_exit_1(
     with ControlClient(path) as client, pytest.raises(ControlError) as refusal:
         await asyncio.to_thread(client.attach, args[0], args[2], int(args[4]))
     assert refusal.value.code is grpc.StatusCode[code]
+
+
+async def test_a_port_may_be_named_by_its_interface(tmp_path: Path) -> None:
+    controller, store = host_controller(tmp_path, {"switch": {"interfaces": {"2": "hvc2", "7": "hvc7"}}})
+    path = tmp_path / "x.sock"
+    async with serving(controller, path):
+        done = await attach(path, "vm1", "--mac", MAC1, "--interface", "hvc7")
+        assert done.stdout.startswith("VIF vm1 is attached on port 7: ")
+        done = await attach(path, "vm2", "--mac", MAC2, "--interface", "eth0")
+        assert (done.exit_code, done.stderr) == (
+            1,
+            "hvchannel: interface 'eth0' is at no port (valid: hvc2, hvc7)\n",
+        )
+        done = await attach(path, "vm2", "--mac", MAC2, "--interface", "hvc2", "--port", "2")
+        assert done.stderr == "hvchannel: port 2 and interface 'hvc2': give one of them\n"
+    store.close()
+
+
+async def test_an_interface_names_no_port_where_the_configuration_names_none(path: Path) -> None:
+    done = await attach(path, "vm1", "--mac", MAC1, "--interface", "hvc2")
+    assert "is at no port (valid: none, the configuration has no switch.interfaces)" in done.stderr
+
+
+async def test_where_the_vnic_is_must_be_said(path: Path) -> None:
+    done = await attach(path, "vm1", "--mac", MAC1)
+    assert done.exit_code == 2
+    assert "give --port or --interface" in done.stderr
 
 
 async def test_detaching_what_is_not_attached(path: Path) -> None:

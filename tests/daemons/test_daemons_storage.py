@@ -75,7 +75,7 @@ async def test_commits_of_others_are_noticed(database: Database) -> None:
         await anext(turns)
     assert await count(database) == 1
     other.close()
-    await watch.close()
+    watch.close()
 
 
 @pytest.mark.parametrize(("durable", "synchronous"), [(True, 2), (False, 1), (True, 2)])
@@ -103,6 +103,6 @@ async def test_commits_of_our_programs_are_noticed_without_polling(database: Dat
     async with asyncio.timeout(10):
         await anext(turns)
     assert await count(database) == 1
-    await theirs.close()
+    theirs.close()
     other.close()
-    await watch.close()
+    watch.close()

@@ -276,6 +276,18 @@ async def test_an_inventory_replaces_what_was_acknowledged(feed: Feed) -> None:
     assert now == {"kept": (1, True), "lost": (0, False), "deleted": (2, True)}
 
 
+@pytest.mark.parametrize("claimed", [limits.REVISION_MAX, 1 + limits.REVISION_LEAP + 1])
+async def test_what_no_guest_can_hold_is_not_recorded(feed: Feed, claimed: int) -> None:
+    """Else the next put would have to go beyond it, until there are no more revisions."""
+    for key in ("kept", "claimed"):
+        await feed.put("vm1", key, b"", "")
+    with pytest.raises(ValueError, match=rf"revision {claimed} of 'claimed' cannot be held: 1 is the newest"):
+        await feed.record_inventory("vm1", {"kept": 1, "claimed": claimed})
+    assert [d.acknowledged for d in await feed.deliveries("vm1")] == [0, 0]
+    await feed.record_inventory("vm1", {"kept": 1, "claimed": 1 + limits.REVISION_LEAP})
+    assert await feed.put("vm1", "claimed", b"", "") == 2 + limits.REVISION_LEAP
+
+
 async def test_a_report_is_stored_once_and_in_order(feed: Feed) -> None:
     assert await feed.add_reports("vm1", [report(1), report(2)]) == 2
     assert await feed.add_reports("vm1", [report(2), report(3)]) == 1

@@ -16,7 +16,7 @@ from hvchannel_daemons.feed import Claim, FeedAwayError, FeedError, Session, Ses
 from hvchannel_daemons.feed.interface import Contended
 from hvchannel_daemons.hostd import link
 from hvchannel_daemons.hostd.backoff import Pause
-from hvchannel_daemons.hostd.endings import AckOverdue, GuestClosed, ending
+from hvchannel_daemons.hostd.endings import AckOverdue, CallEnded, GuestClosed, ending
 from hvchannel_daemons.hostd.route import WrongRoute
 from hvchannel_daemons.hostd.session import Peer, Settings
 from hvchannel_daemons.hostd.states import NEXT, Ending, Machine, WrongTransitionError
@@ -162,6 +162,11 @@ def refused(details: str, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -
         (refused("Socket closed"), Reason.LOST),
         (refused("Deadline", grpc.StatusCode.DEADLINE_EXCEEDED), Reason.TIMEOUT),
         (refused("what is this", grpc.StatusCode.UNIMPLEMENTED), Reason.UNKNOWN),
+        (refused("last error: Failed parsing HTTP/2 (Expected SETTINGS)"), Reason.PROTOCOL_ERROR),
+        (CallEnded(grpc.StatusCode.UNAVAILABLE, "Socket closed"), Reason.LOST),
+        (CallEnded(grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than max"), Reason.LIMIT_EXCEEDED),
+        (CallEnded(grpc.StatusCode.CANCELLED, "RST_STREAM (Received 8)"), Reason.LOST),
+        (CallEnded(grpc.StatusCode.UNKNOWN, "Connection refused\n"), Reason.UNKNOWN),  # says the guest
         (TimeoutError("no answer"), Reason.TIMEOUT),
         (PeerSilent("nothing heard for 3.0 s"), Reason.SILENT),
         (SessionOver(pb.Closing.SILENT, "no Welcome"), Reason.SILENT),
@@ -182,7 +187,8 @@ def refused(details: str, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -
 def test_every_ending_has_a_code_and_one_line(error: Exception, code: Reason) -> None:
     ended = ending(error, "169.254.1.10:2345")
     assert ended.code is code
-    assert ended.line and "\n" not in ended.line
+    assert ended.line.isprintable()
+    assert ended.line
 
 
 def test_a_code_of_a_newer_program_is_read() -> None:

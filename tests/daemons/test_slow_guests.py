@@ -17,6 +17,7 @@ from hvchannel_daemons.feed import Feed, Quota, Report, SessionState
 from hvchannel_daemons.guestd.client import GuestClient
 from hvchannel_daemons.hostd import session
 from hvchannel_daemons.hostd.intake import BYTES, REPORTS, Intake
+from hvchannel_daemons.reasons import Reason
 
 
 class BadGuest(channel_pb2_grpc.ChannelServicer):
@@ -168,3 +169,26 @@ async def test_the_intake_is_bounded() -> None:
     assert big.has_room(2 * BYTES), "a single one always"
     big.put(report(BYTES - 5))
     assert (big.has_room(5), big.has_room(6)) == (True, False)
+
+
+async def test_a_guest_that_takes_nothing_is_given_up(
+    rig, control, feed, port, short_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lives, but its flow control stays closed: no ack is ever overdue, for nothing was ever sent whole."""
+    monkeypatch.setattr(session, "_ACK_SECONDS", 1.0)
+    await feed.put("deaf", "a", bytes(8 * limits.MIB), "")
+    async with (
+        serving(BadGuest(reads=False), f"127.0.0.12:{port}"),
+        rig.hostd(short_dir, port, heartbeat_seconds=30),
+    ):
+        control.attach("deaf", "127.0.0.12")
+        await rig.eventually(lambda: given_up(feed), "given up")
+
+
+async def given_up(feed: Feed) -> bool:
+    record = (await feed.sessions()).get("deaf")
+    if record is None or not record.error:
+        return False
+    assert record.error_code is Reason.ACK_OVERDUE
+    assert "flow control" in record.error
+    return True

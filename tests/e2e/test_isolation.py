@@ -12,67 +12,14 @@ from contextlib import closing
 import pytest
 from hvchannel_lab.namespaces import inside
 from hvchannel_lab.targets import Engine
-from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet import ICMP, TCP, UDP
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Raw
 
+from tests.hostile_guest import PLACES, TO_THE_HYPERVISOR, TO_VM2, HostileGuest, await_mark, is_there
+
 pytestmark = [pytest.mark.root, pytest.mark.e2e]
 ENGINES = (Engine.AUTO, Engine.INTERPRETER)
-
-
-class HostileGuest:
-    """Raw frames on a VM's own end of its VNIC, around its guest vSwitch."""
-
-    def __init__(self, lab, name: str) -> None:
-        self.lab = lab
-        self.vm = lab.topology.vm(name)
-        self.vif = lab.vifs()[self.vm.vif]
-        self.hypervisor_ip = str(lab.topology.hypervisor.address.ip)
-        self.hypervisor_mac = lab.topology.hypervisor.mac
-        with inside(self.vm.namespace):
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-        self._socket.bind((self.vm.eth, 0))
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def send(self, frame) -> None:
-        self._socket.send(bytes(frame))
-
-    def ether(self, dst: str | None = None, src: str | None = None):
-        return Ether(src=src or self.vm.mac, dst=dst or self.hypervisor_mac)
-
-    def tagged(self, dst: str | None = None, src: str | None = None, vlan: int | None = None):
-        return self.ether(dst, src) / Dot1Q(vlan=self.vif.vlan if vlan is None else vlan)
-
-    def ip(self, dst: str | None = None, src: str | None = None):
-        return IP(src=src or self.vif.cip, dst=dst or self.hypervisor_ip)
-
-    def settle(self, capture) -> None:
-        """A permitted frame, awaited at the hypervisor's vSwitch and behind it: the vSwitch has decided all that was
-        sent before it, and its trace, if that is what is captured, has told of it."""
-        mark = secrets.token_bytes(16)
-        self.send(self.tagged() / self.ip() / UDP(sport=9, dport=9) / Raw(mark))
-        for hop in TO_THE_HYPERVISOR:
-            await_mark(capture, hop, mark)
-
-
-TO_THE_HYPERVISOR = ("host/hostd0s", "host/hostd0")
-TO_VM2 = ("host/vnic2", "vm2/eth0", "vm2/guestd0s", "vm2/guestd0")
-PLACES = (*TO_THE_HYPERVISOR, *TO_VM2)
-"""Where a frame of vm1 could do harm, on the ways to the hypervisor's stack and to vm2's."""
-
-LEAVING = {"host/hostd0s", "host/vnic2", "vm2/guestd0s"}
-"""Places that such a frame leaves by; at the others it arrives."""
-
-
-def is_there(frame, mark: bytes) -> bool:
-    """Whether the frame with the mark has come to its place, rather than an answer that quotes it gone from there."""
-    return mark in frame.data and frame.outgoing is (frame.hop in LEAVING)
-
-
-def await_mark(capture, hop: str, mark: bytes) -> None:
-    capture.wait(lambda frame: frame.hop == hop and is_there(frame, mark), what=f"a permitted frame at {hop}")
 
 
 @pytest.fixture
@@ -93,7 +40,7 @@ def send_and_see(lab, guest, frames, mark: bytes) -> set[str]:
 def test_a_permitted_frame_does_arrive(lab, guest):
     """What makes the tests below able to fail."""
     mark = secrets.token_bytes(16)
-    frame = guest.tagged() / guest.ip() / UDP(sport=9, dport=9) / Raw(mark)
+    frame = guest.tagged() / guest.ip() / UDP(sport=9, dport=40009) / Raw(mark)
     assert send_and_see(lab, guest, [frame], mark) == set(TO_THE_HYPERVISOR)
 
 
@@ -127,7 +74,7 @@ def test_vm1_cannot_reach_vm2_by_any_address(lab, guest):
         guest.tagged(dst=mac) / guest.ip(dst=address) / transport / Raw(mark)
         for mac in macs
         for address in addresses
-        for transport in (UDP(sport=9, dport=9), ICMP())
+        for transport in (UDP(sport=9, dport=40009), ICMP())
         if (mac, address) != (guest.hypervisor_mac, guest.hypervisor_ip)
     ]
     before = lab.verdicts("host")
@@ -167,27 +114,27 @@ def test_arp_for_the_hypervisor_is_answered_by_the_switch_alone(lab, guest):
 
 SPOOFS = {
     "mac": (
-        lambda g: g.tagged(src="02:00:00:00:be:ef") / g.ip() / UDP(sport=9, dport=9),
+        lambda g: g.tagged(src="02:00:00:00:be:ef") / g.ip() / UDP(sport=9, dport=40009),
         "drop_spoofed",
     ),
     "other guest's mac": (
-        lambda g: g.tagged(src=g.lab.topology.vm("vm2").mac) / g.ip() / UDP(sport=9, dport=9),
+        lambda g: g.tagged(src=g.lab.topology.vm("vm2").mac) / g.ip() / UDP(sport=9, dport=40009),
         "drop_spoofed",
     ),
     "ip": (
-        lambda g: g.tagged() / g.ip(src="169.254.77.77") / UDP(sport=9, dport=9),
+        lambda g: g.tagged() / g.ip(src="169.254.77.77") / UDP(sport=9, dport=40009),
         "drop_spoofed",
     ),
     "other guest's lip": (
-        lambda g: g.tagged() / g.ip(src=g.lab.vifs()["vm2"].lip) / UDP(sport=9, dport=9),
+        lambda g: g.tagged() / g.ip(src=g.lab.vifs()["vm2"].lip) / UDP(sport=9, dport=40009),
         "drop_spoofed",
     ),
     "vlan": (
-        lambda g: g.tagged(vlan=(g.vif.vlan % 4094) + 1) / g.ip() / UDP(sport=9, dport=9),
+        lambda g: g.tagged(vlan=(g.vif.vlan % 4094) + 1) / g.ip() / UDP(sport=9, dport=40009),
         "drop_unattached",
     ),
     "priority tag": (
-        lambda g: g.tagged(vlan=0) / g.ip() / UDP(sport=9, dport=9),
+        lambda g: g.tagged(vlan=0) / g.ip() / UDP(sport=9, dport=40009),
         "drop_unattached",
     ),
 }
@@ -211,7 +158,7 @@ def test_a_guest_cannot_name_a_vni_by_leaving_the_tag_out(lab, guest):
     """Untagged is how the hypervisor's own port speaks, which the switch gives the VNI by port: not by this one."""
     mark = secrets.token_bytes(16)
     before = lab.verdicts("host")["drop_unattached"]
-    frame = guest.ether() / guest.ip() / UDP(sport=9, dport=9) / Raw(mark)
+    frame = guest.ether() / guest.ip() / UDP(sport=9, dport=40009) / Raw(mark)
     assert send_and_see(lab, guest, [frame], mark) == set()
     assert lab.verdicts("host")["drop_unattached"] == before + 1
 
@@ -219,7 +166,7 @@ def test_a_guest_cannot_name_a_vni_by_leaving_the_tag_out(lab, guest):
 def test_a_second_tag_inside_the_first_goes_nowhere(lab, guest):
     mark = secrets.token_bytes(16)
     before = lab.verdicts("host")["drop_ether_type"]
-    frame = guest.tagged() / Dot1Q(vlan=guest.vif.vlan) / guest.ip() / UDP(sport=9, dport=9) / Raw(mark)
+    frame = guest.tagged() / Dot1Q(vlan=guest.vif.vlan) / guest.ip() / UDP(sport=9, dport=40009) / Raw(mark)
     assert send_and_see(lab, guest, [frame], mark) == set()
     assert lab.verdicts("host")["drop_ether_type"] == before + 1
 

@@ -249,7 +249,7 @@ def test_no_frame_of_a_guest_gets_to_the_control_planes_network(lab: Handle) -> 
                 lab.send(
                     "vm1/eth0", bytes(tagged / IP(src=vif.cip, dst=str(address)) / transport / Raw(harm))
                 )
-        ours = IP(src=vif.cip, dst=str(hypervisor.address.ip)) / UDP(sport=9, dport=9)
+        ours = IP(src=vif.cip, dst=str(hypervisor.address.ip)) / UDP(sport=9, dport=40009)
         lab.send("vm1/eth0", bytes(tagged / ours / Raw(permitted)))
         capture.wait(lambda frame: permitted in frame.data, what="the permitted frame at hv1/hostd0")
         assert not [frame for frame in capture.frames() if harm in frame.data]

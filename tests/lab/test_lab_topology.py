@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hvchannel_lab import processes
 from hvchannel_lab.targets import FeedEngine, Target
 from hvchannel_lab.topology import (
     MAX_HOSTS,
@@ -197,3 +198,9 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"vnic1"', '"an interface name too long"'))
     with pytest.raises(ValidationError, match="vnic"):
         Topology.load(tmp_path)
+
+
+def test_a_lab_may_have_no_workload(tmp_path: Path) -> None:
+    with_it, without = plan("lab", tmp_path, 1), plan("lab", tmp_path, 1, workload=False)
+    assert [program.key for program in processes.workload(with_it, with_it.vms[0])] == ["vm1/workload"]
+    assert processes.workload(without, without.vms[0]) == []

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 
 import pytest
+
+from tests.named_tests import named_in
 
 _HERE = Path(__file__).parent
 _MATRIX = _HERE.parents[1] / "docs" / "p4runtime.md"
@@ -19,22 +20,12 @@ def _rows() -> list[list[str]]:
     return [row for row in rows if row[0] != "requirement"]
 
 
-def _tests(file: Path) -> set[str]:
-    names = set()
-    for node in ast.parse(file.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            names.add(node.name)
-        elif isinstance(node, ast.ClassDef):
-            names |= {f"{node.name}::{inner.name}" for inner in node.body if hasattr(inner, "name")}
-    return names
-
-
 @pytest.mark.parametrize("row", _rows(), ids=lambda row: row[0])
 def test_the_row_names_a_test_that_exists(row):
     assert len(row) == 4, "requirement, softswitch, proved by, simple_switch_grpc"
     named = re.fullmatch(r"`(test_\w+\.py)::([\w:]+)`", row[2])
     assert named, row[2]
-    assert named[2] in _tests(_HERE / named[1])
+    assert named[2] in named_in(_HERE / named[1])
     assert re.search(r"\((run|source)\)$", row[3]) or row[3] == "not compared", row[3]
 
 

@@ -50,19 +50,25 @@ def datagram(protocol, source, destination, ports, filler, payload, no_checksum=
     return fixed + struct.pack("!H", header_checksum) + source + destination + segment
 
 
-packets = st.tuples(
-    st.sampled_from([TCP, UDP]),
-    st.tuples(st.integers(0, 0xFFFF), st.integers(0, 0xFFFF)),
-    st.integers(0, 0xFFFFFFFF),
-    st.binary(max_size=64),
-)
+ANY_PORT, DIALLED_FROM = st.integers(0, 0xFFFF), st.integers(0x8000, 0xFFFF)
+
+
+def packets(destination_port):
+    return st.tuples(
+        st.sampled_from([TCP, UDP]),
+        st.tuples(ANY_PORT, destination_port),
+        st.integers(0, 0xFFFFFFFF),
+        st.binary(max_size=64),
+    )
+
+
 unhurried = settings(
     max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
 @unhurried
-@given(packets)
+@given(packets(ANY_PORT))
 def test_lip_to_cip_equals_recomputation(host, packet):
     protocol, ports, filler, payload = packet
     sent = (
@@ -78,7 +84,7 @@ def test_lip_to_cip_equals_recomputation(host, packet):
 
 
 @unhurried
-@given(packets)
+@given(packets(DIALLED_FROM))
 def test_cip_to_lip_equals_recomputation(host, packet):
     protocol, ports, filler, payload = packet
     datagram_sent = datagram(protocol, CIP, HYPERVISOR_IP, ports, filler, payload)

@@ -24,7 +24,7 @@ def to_guest(transport=None, dst_mac=VIF_MAC, dst=LIP):
 def to_hypervisor(
     transport=None, src_mac=VIF_MAC, src=CIP, dst_mac=HYPERVISOR_MAC, dst=HYPERVISOR_IP, vlan=VLAN, **ip
 ):
-    transport = transport or UDP(sport=2000, dport=1000)
+    transport = transport or UDP(sport=2000, dport=40000)
     tagged = Ether(src=src_mac, dst=dst_mac) / Dot1Q(vlan=vlan)
     return tagged / IP(src=src, dst=dst, **ip) / transport / Raw(b"payload")
 
@@ -55,7 +55,7 @@ def test_there(host, guest, transport):
 
 
 @pytest.mark.parametrize(
-    "transport", [UDP(sport=1, dport=2), TCP(sport=1, dport=2, flags="SA"), ICMP(type=0)]
+    "transport", [UDP(sport=1, dport=40000), TCP(sport=1, dport=40000, flags="SA"), ICMP(type=0)]
 )
 def test_back(host, guest, transport):
     sent = (
@@ -118,6 +118,12 @@ REFUSED = {
     "broadcast": (to_hypervisor(dst_mac="ff:ff:ff:ff:ff:ff"), "drop_no_route"),
     "SYN": (to_hypervisor(TCP(flags="S")), "drop_new_connection"),
     "SYN and FIN": (to_hypervisor(TCP(flags="SF")), "drop_new_connection"),
+    "no flags": (to_hypervisor(TCP(dport=40000, flags="")), "drop_new_connection"),
+    "FIN alone": (to_hypervisor(TCP(dport=40000, flags="F")), "drop_new_connection"),
+    "FIN, PSH and URG": (to_hypervisor(TCP(dport=40000, flags="FPU")), "drop_new_connection"),
+    "ACK to ssh": (to_hypervisor(TCP(dport=22, flags="A")), "drop_listener"),
+    "UDP to a tunnel's end": (to_hypervisor(UDP(dport=4789)), "drop_listener"),
+    "an ICMP error": (to_hypervisor(ICMP(type=3, code=4)), "drop_protocol"),
     "all flags but ACK": (to_hypervisor(TCP(flags="FSRPUEC")), "drop_new_connection"),
     "GRE": (to_hypervisor(Raw(b"x" * 20), proto=47), "drop_protocol"),
     "IPv4 options": (to_hypervisor(options=IPOption_NOP()), "drop_malformed"),

@@ -126,6 +126,18 @@ def test_frames_for_other_stations_arrive_too(wire: Wire, port: AfPacketPort) ->
 
 
 @pytest.mark.root
+def test_the_interface_is_promiscuous_while_the_port_is_open(wire: Wire, port: AfPacketPort) -> None:
+    def promiscuity() -> int:
+        with IPRoute() as route:
+            return int(
+                route.get_links(route.link_lookup(ifname=wire.near)[0])[0].get_attr("IFLA_PROMISCUITY")
+            )
+
+    assert promiscuity() == 1
+    port.close()
+    assert promiscuity() == 0
+
+
 def test_an_interface_that_goes_is_down_until_it_is_back(wire: Wire, port: AfPacketPort) -> None:
     wire.unplug()
 

@@ -12,7 +12,7 @@ import pytest
 from hvchannel_softswitch.engine import ActionCall
 from hvchannel_softswitch.model import Program, load
 from hvchannel_softswitch.ports import PortDown, PortStatistics
-from hvchannel_softswitch.switch import Switch
+from hvchannel_softswitch.switch import BATCH, FEW, Switch
 from hvchannel_softswitch.trace import Tracer
 
 ASK = bytes.fromhex("02 00000001 0050 06 0000")
@@ -95,7 +95,7 @@ async def receive(far: socket.socket) -> bytes:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             if condition():
                 return
@@ -201,3 +201,24 @@ async def test_a_trace_goes_on_across_commits(switch: Switch, program: Program, 
 def test_port_numbers_that_clash_are_refused(numbers: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Switch([PairPort(number) for number in numbers], cpu_port=510)
+
+
+async def test_a_port_that_is_flooded_gets_small_turns_until_it_has_been_empty(switch: Switch) -> None:
+    """A frame of another port then waits for a few of its frames, not for a whole batch."""
+    flooded, turns = switch.ports[1], []
+    assert isinstance(flooded, PairPort)
+    receive = flooded.receive
+
+    def told(limit: int) -> list[bytes]:
+        turns.append(limit)
+        return receive(limit)
+
+    flooded.receive = told  # type: ignore[method-assign]
+    for _ in range(100):
+        flooded.far.send(ASK)
+    await until(lambda: flooded.statistics.rx_frames == 100)
+    assert turns[:6] == [BATCH, BATCH // 2, BATCH // 4, BATCH // 8, FEW, FEW]
+    for frames in (101, 102):
+        flooded.far.send(ASK)
+        await until(lambda frames=frames: flooded.statistics.rx_frames == frames)
+    assert turns[-1] == BATCH

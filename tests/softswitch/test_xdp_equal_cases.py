@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hvchannel_softswitch.engine import ActionCall, EntryKey, Ternary
+from hvchannel_softswitch.engine import ActionCall, EntryKey, Optional, Range, Ternary
 from hvchannel_softswitch.model import load
 
 from .engine_pair import pair
@@ -60,3 +61,16 @@ def test_division_by_what_a_packet_says(program_json: Load, operator: str) -> No
             for what in (0, 9):
                 operands = a.to_bytes(4) + b.to_bytes(4)
                 both.process(1, bytes([what]) + operands + bytes(range(1, 17)))
+
+
+def test_what_was_written_to_an_invalid_header_does_not_match() -> None:
+    """Of a header that no statement makes invalid, but that a short frame leaves so, the interpreter matched it."""
+    program = load((Path(__file__).parents[1] / "p4runtime/programs/kinds.json").read_bytes())
+    with pair(program) as both:
+        both.both("set_default_action", "ingress.exact_table", ActionCall("ingress.rewrite", (2, 1)))
+        matches = (Ternary(2, 2**48 - 1), Range(0, 2**16 - 1), Optional(None))
+        both.insert("ingress.ternary_table", EntryKey(matches, 1), ActionCall("ingress.to_port", (3,)))
+        both.flush()
+        both.trace()
+        assert [port for port, _ in both.process(1, bytes(20))] == [3]
+        assert both.process(1, bytes(13)) == []

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -18,7 +19,7 @@ from hvchannel_softswitch.xdp.ports import XdpPorts, remove
 from structlog.testing import capture_logs
 
 from .redirects import MARK, redirect
-from .wires import HEADER, Host, Wires, has_program, inside, receive, wires
+from .wires import HEADER, Host, Wires, has_program, inside, ip, receive, wires
 
 pytestmark = pytest.mark.root
 
@@ -169,6 +170,51 @@ def test_a_new_process_replaces_the_program_without_losing_a_frame(place: Place)
     ports.stop()
     program.close()
     arena.close()
+
+
+def is_promiscuous(interface: str) -> bool:
+    return "PROMISC" in ip(f"link show {interface}").split(">")[0]
+
+
+def test_ports_are_promiscuous_for_as_long_as_they_forward(place: Place) -> None:
+    """As virtio-net wants it, which else drops what is tagged for a VLAN interface that is not there."""
+    place.killed_forwarder()
+    assert is_promiscuous("p1")
+    assert is_promiscuous("p2")
+    ip("link set p2 promisc off")  # as by somebody who does not know what forwards there
+    ports = place.ports()
+    assert ports.adopted is not None
+    ports.run(ports.adopted.program, ports.adopted.maps)
+    assert is_promiscuous("p1")
+    assert is_promiscuous("p2")
+    ports.stop()
+    assert not is_promiscuous("p1")
+    assert not is_promiscuous("p2")
+
+
+@pytest.mark.parametrize("end", [lambda place: remove(place.pinned()), lambda place: place.ports().stop()])
+def test_what_was_promiscuous_before_stays_so(place: Place, end: Callable[[Place], object]) -> None:
+    ip("link set p1 promisc on")
+    place.killed_forwarder()
+    end(place)
+    assert is_promiscuous("p1")
+    assert not is_promiscuous("p2")
+
+
+def test_a_port_that_somebody_set_otherwise_is_promiscuous_again(place: Place) -> None:
+    async def run() -> None:
+        ports = place.ports()
+        program = redirect(ports, mark=1)
+        ports.run(program)
+        ports.start()
+        ip("link set p1 promisc off")
+        async with asyncio.timeout(30):
+            while not is_promiscuous("p1"):  # noqa: ASYNC110 (the kernel is asked)
+                await asyncio.sleep(0.01)
+        ports.stop()
+        program.close()
+
+    asyncio.run(run())
 
 
 def test_a_stop_may_leave_it_running(place: Place) -> None:

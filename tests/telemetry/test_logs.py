@@ -15,7 +15,7 @@ import structlog
 from hvchannel_telemetry import logs
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("telemetry", "softswitch", "control", "daemons", "lab")
+FOLDERS = ("telemetry", "privilege", "softswitch", "control", "daemons", "lab")
 _METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 

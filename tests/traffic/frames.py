@@ -80,19 +80,20 @@ def frame(choose: Choices, talk: Talk, everybody: Sequence[tuple[str, str]]) -> 
 
 def ipv4(choose: Choices, source: bytes, destination: bytes) -> bytes:
     protocol = choose.one([6, 6, 6, 17, 17, 1, choose.byte()])
+    # A port that is dialled from, mostly: nothing else may come from a guest.
+    ports = choose.number(4) | (0x8000 if not choose.seldom(8) else 0)
     payload = bytes([choose.byte()]) * choose.one([0, 1, 2, 7, 40, 200, 1000, 1440])
     if protocol == 6:
         flags = choose.one([0x10, 0x18, 0x02, 0x12, 0x04, 0x11, 0xC2, 0x00, choose.byte()])
-        ports = choose.number(4)
         head = struct.pack(">IIIBBHHH", ports, choose.number(4), choose.number(4), 0x50, flags, 512, 0, 0)
         body = with_checksum(choose, head + payload, 16, source + destination, 6)
     elif protocol == 17:
-        head = struct.pack(">IHH", choose.number(4), 8 + len(payload), 0)
+        head = struct.pack(">IHH", ports, 8 + len(payload), 0)
         body = with_checksum(choose, head + payload, 6, source + destination, 17)
         if choose.seldom(4):
             body = body[:6] + b"\0\0" + body[8:]
     else:
-        body = b"\x08\0" + payload
+        body = bytes([choose.one([8, 8, 8, 0, 3, choose.byte()]), 0]) + payload
     first, fragment, options = 0x45, choose.one([0, 0x4000, 0x8000]), b""
     if choose.seldom():
         first = choose.one([0x46, 0x44, 0x4F, 0x40, 0x65, 0x05, choose.byte()])

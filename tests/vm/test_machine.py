@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The channel into a real virtual machine: another kernel, virtio-net on a tap, nothing else between host and guest.
 
-One VM serves all of these, in the order in which they stand: what ends its life comes last.
+One VM serves all of these, in the order in which they stand: what ends its life comes last. Where none can be had:
+conftest.py.
 """
 
 import asyncio

@@ -32,16 +32,19 @@ class AttachRequest(_message.Message):
     PORT_FIELD_NUMBER: _builtins.int
     VLAN_FIELD_NUMBER: _builtins.int
     VNI_FIELD_NUMBER: _builtins.int
+    INTERFACE_FIELD_NUMBER: _builtins.int
     vif_id: _builtins.str
     """1 to 63 of [A-Za-z0-9._-], first a letter or digit"""
     mac: _builtins.str
     """of the VNIC, "02:00:00:00:00:01"; unicast"""
     port: _builtins.int
-    """of the vSwitch, where the VNIC is plugged in"""
+    """of the vSwitch, where the VNIC is plugged in; 0 when `interface` says it"""
     vlan: _builtins.int
     """the second identifier, 1 to 4094; 0 means the logical switch's default"""
     vni: _builtins.int
     """the first identifier: one of the host's logical switches; 0 means the default one"""
+    interface: _builtins.str
+    """the port, by its interface in the configuration (switch.interfaces); not beside `port`"""
     def __init__(
         self,
         *,
@@ -50,10 +53,11 @@ class AttachRequest(_message.Message):
         port: _builtins.int = ...,
         vlan: _builtins.int = ...,
         vni: _builtins.int = ...,
+        interface: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mac", b"mac", "port", b"port", "vif_id", b"vif_id", "vlan", b"vlan", "vni", b"vni"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interface", b"interface", "mac", b"mac", "port", b"port", "vif_id", b"vif_id", "vlan", b"vlan", "vni", b"vni"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,6 +2,7 @@
 """How a session ends: with a reason of the protocol and one line for people."""
 
 from hvchannel_daemons.channel import channel_pb2 as pb
+from hvchannel_daemons.channel.transport import printable
 
 _MESSAGE_LENGTH = 512
 
@@ -22,7 +23,7 @@ def told(closing: pb.Closing) -> str:
     """One line on why the peer ended the session; its text is untrusted, so bounded and printable."""
     known = closing.reason in pb.Closing.Reason.values()
     name = pb.Closing.Reason.Name(closing.reason) if known else str(closing.reason)
-    text = "".join(c if c.isprintable() else "?" for c in closing.message[:_MESSAGE_LENGTH])
+    text = printable(closing.message, _MESSAGE_LENGTH)
     return f"{name}: {text}" if text else name
 
 

@@ -301,7 +301,8 @@ class Feed(Protocol):
         """Of the VIF's newest change; 0 when there was none yet."""
 
     async def record_inventory(self, vif: str, held: Mapping[str, int]) -> None:
-        """The guest's own word on what it holds: replaces all acknowledged revisions of the VIF."""
+        """The guest's own word on what it holds: replaces all acknowledged revisions of the VIF. Raises ValueError,
+        having recorded nothing, when that cannot be (limits.check_held)."""
 
     async def record_acks(self, vif: str, acks: Sequence[Ack]) -> None: ...
 

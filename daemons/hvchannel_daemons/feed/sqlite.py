@@ -2,21 +2,19 @@
 """The embedded feed: one SQLite file that several processes use at once (the command line puts, hostd
 delivers).
 
-A process learns of another's commit by polling `PRAGMA data_version` at least every 50 ms, which reads shared memory
-only; of its own it learns at once. Positions are given inside the writing transaction, so their order is
-the order of commits and a reader that remembers the last one misses nothing.
+A process learns of its own commits, and of those of our other programs, at once; of anybody else's by polling
+`PRAGMA data_version` every 50 ms, which reads shared memory only. Positions are given inside the writing transaction,
+so their order is the order of commits and a reader that remembers the last one misses nothing.
 """
 
 import asyncio
 import dataclasses
-import fcntl
 import hashlib
-import os
 import sqlite3
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from hvchannel_daemons import limits
 from hvchannel_daemons.feed import sqlite_statements as statements
@@ -28,7 +26,6 @@ from hvchannel_daemons.feed.interface import (
     Contended,
     Delivery,
     Document,
-    FeedClaimedError,
     FeedError,
     Owner,
     Report,
@@ -36,6 +33,7 @@ from hvchannel_daemons.feed.interface import (
     StoredReport,
 )
 from hvchannel_daemons.feed.quotas import Quota, Usage
+from hvchannel_daemons.feed.sqlite_lock import ServerLock
 from hvchannel_daemons.storage import pieces
 from hvchannel_daemons.storage.commits import CommitWatch
 from hvchannel_daemons.storage.database import Database, DatabaseError, Work
@@ -50,11 +48,10 @@ class SqliteFeed:
 
     def __init__(self, path: Path, database: Database, origin: str) -> None:
         """Use `open`."""
-        self._path = path
         self._database = database
         self._origin = origin
         self._commits = CommitWatch(database, poll_seconds=POLL_SECONDS)
-        self._lock: int | None = None
+        self._lock = ServerLock(path)
         self._host = ""
         self._claims: dict[str, Claim] = {}
         self._telling: asyncio.Task[None] | None = None
@@ -69,7 +66,7 @@ class SqliteFeed:
             database = await asyncio.to_thread(
                 Database, path, tables.SCHEMA, tables.VERSION, set_up=statements.new_feed
             )
-            origin = await database.read(lambda c: str(c.execute("SELECT origin FROM feed").fetchone()[0]))
+            origin = await database.read(lambda c: str(_only(c, "SELECT origin FROM feed")))
             if not await database.read(statements.is_current):
                 await database.write(statements.bring_up_to_date)
         except DatabaseError as error:
@@ -232,7 +229,7 @@ class SqliteFeed:
         return {}
 
     async def owners(self) -> dict[str, Owner]:
-        alive = await self._served()
+        alive = await self._lock.is_held()
         rows = await self._read(lambda c: c.execute("SELECT vif, host FROM owners").fetchall())
         return {row["vif"]: Owner(row["host"], alive) for row in rows}
 
@@ -241,18 +238,13 @@ class SqliteFeed:
 
     async def serve(self, host: str) -> set[str]:
         limits.check_host(host)
-        descriptor = os.open(self._lock_path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise FeedClaimedError(f"feed {self._path}: another hostd serves it") from error
-        self._lock, self._host = descriptor, host
+        self._lock.take()
+        self._host = host
 
         def work(c: sqlite3.Connection) -> int:
             c.execute("DELETE FROM sessions")
             c.execute("DELETE FROM owners")
-            return int(c.execute("SELECT position FROM feed").fetchone()[0])
+            return int(_only(c, "SELECT position FROM feed"))
 
         self._telling = asyncio.create_task(self._tell(await self._write(work)))
         return set()
@@ -292,14 +284,14 @@ class SqliteFeed:
 
     async def position(self, vif: str) -> int:
         query = "SELECT coalesce(max(position), 0) FROM documents WHERE vif = ?"
-        return self._look(lambda c: int(c.execute(query, (vif,)).fetchone()[0]))
+        return self._look(lambda c: int(_only(c, query, vif)))
 
     async def record_inventory(self, vif: str, held: Mapping[str, int]) -> None:
         def work(c: sqlite3.Connection) -> None:
             for row in c.execute(f"{tables.DELIVERY} WHERE d.vif = ?", (vif,)).fetchall():
                 # a guest does not list tombstones: lacking the key is what the tombstone wants
                 absent = row["revision"] if row["deleted"] else 0
-                now = held.get(row["key"], absent)
+                now = limits.check_held(row["key"], held.get(row["key"], absent), row["revision"])
                 if now != row["acknowledged"]:
                     statements.hold(c, vif, row["key"], now)
 
@@ -334,18 +326,9 @@ class SqliteFeed:
         if self._telling is not None:
             self._telling.cancel()
             await asyncio.gather(self._telling, return_exceptions=True)
-        await self._commits.close()
+        self._commits.close()
         await asyncio.to_thread(self._database.close)
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
-    @property
-    def _lock_path(self) -> Path:
-        return self._path.with_name(self._path.name + ".hostd")
-
-    async def _served(self) -> bool:
-        return self._lock is not None or await asyncio.to_thread(self._served_elsewhere)
+        self._lock.release()
 
     async def _tell(self, after: int) -> None:
         """Tells claims of changes beyond the position. Raises FeedError."""
@@ -359,19 +342,6 @@ class SqliteFeed:
             after = max(changed.values(), default=after)
             for vif in changed.keys() & self._claims.keys():
                 self._claims[vif].changed.set()
-
-    def _served_elsewhere(self) -> bool:
-        try:
-            descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
 
     async def _read(self, work: Work[T]) -> T:
         try:
@@ -399,6 +369,14 @@ class SqliteFeed:
                 yield
         except DatabaseError as error:
             raise FeedError(f"feed {error}") from error
+
+
+def _only(c: sqlite3.Connection, query: str, *values: str) -> Any:
+    """The one value that a query always gives, unless the file is damaged. Raises sqlite3.DatabaseError."""
+    row = c.execute(query, values).fetchone()
+    if row is None or row[0] is None:
+        raise sqlite3.DatabaseError(f"malformed: nothing comes of {query}")
+    return row[0]
 
 
 def _small(c: sqlite3.Connection, document: Document) -> bytes | None:

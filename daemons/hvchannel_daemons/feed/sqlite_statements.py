@@ -41,17 +41,22 @@ def bring_up_to_date(c: sqlite3.Connection) -> None:
             "INSERT INTO usage SELECT vif, sum(size), count(*) FROM documents WHERE NOT deleted GROUP BY vif"
         )
         for table in ("documents", "history"):
-            c.execute(f"ALTER TABLE {table} ADD COLUMN group_id TEXT NOT NULL DEFAULT ''")
-            c.execute(f"ALTER TABLE {table} ADD COLUMN group_size INTEGER NOT NULL DEFAULT 0")
+            if "group_id" not in _columns(c, table):  # a history that was made just now has it
+                c.execute(f"ALTER TABLE {table} ADD COLUMN group_id TEXT NOT NULL DEFAULT ''")
+                c.execute(f"ALTER TABLE {table} ADD COLUMN group_size INTEGER NOT NULL DEFAULT 0")
 
 
 def _has(c: sqlite3.Connection, table: str) -> bool:
     return c.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone() is not None
 
 
+def _columns(c: sqlite3.Connection, table: str) -> set[str]:
+    return {row["name"] for row in c.execute(f"PRAGMA table_info({table})")}
+
+
 def _lacking(c: sqlite3.Connection) -> dict[str, str]:
     """Columns that its sessions have not got yet."""
-    has = {row["name"] for row in c.execute("PRAGMA table_info(sessions)")}
+    has = _columns(c, "sessions")
     return {name: kind for name, kind in LATER_OF_SESSIONS.items() if name not in has}
 
 

@@ -72,7 +72,12 @@ class ChannelService(channel_pb2_grpc.ChannelServicer):
         session = GuestSession(context, self._store, self._files, binding, version, hello.heartbeat_ms / 1000)
         self.current = session
         metrics.SESSIONS.inc()
-        log.info("session_begins", vif=binding.vif, version=version, peer_agent=hello.agent)
+        log.info(
+            "session_begins",
+            vif=binding.vif,
+            version=version,
+            peer_agent=transport.printable(hello.agent, 128),
+        )
         reason = "the connection was lost"
         try:
             reason = await session.run()

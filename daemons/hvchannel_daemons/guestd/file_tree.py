@@ -114,6 +114,10 @@ class FileTree:
         path = self._spare()
         try:
             with path.open("xb") as file:
+                if document.size:
+                    # else ext4 hands the data to the disk within the rename to a file's place
+                    with contextlib.suppress(OSError):
+                        os.posix_fallocate(file.fileno(), 0, document.size)
                 for piece in content:
                     file.write(piece)
                 file.flush()
@@ -159,12 +163,29 @@ class FileTree:
             if change.staged is None:
                 self._remove(change.key)
             else:
-                self._put(change.key, change.staged, change.stored_unix_ns)
+                self._put(change.key, change.staged, change.stored_unix_ns, alone=len(changes) == 1)
 
-    def _put(self, key: str, staged: Path, stored_unix_ns: int) -> None:
+    def _put(self, key: str, staged: Path, stored_unix_ns: int, *, alone: bool) -> None:
         path = self._place(key)
         os.utime(staged, ns=(stored_unix_ns, stored_unix_ns))
-        staged.rename(path)
+        if not alone:
+            staged.rename(path)
+            return
+        # ext4 frees a file's blocks, and may wait for the disk, when the last who holds it lets it go
+        with self._held(path):
+            staged.rename(path)
+
+    @contextlib.contextmanager
+    def _held(self, path: Path) -> Iterator[None]:
+        """Whatever is there stays until after the block, when another thread lets it go."""
+        held = None
+        with contextlib.suppress(OSError):
+            held = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            yield
+        finally:
+            if held is not None:
+                self._pool.submit(os.close, held)
 
     def _place(self, key: str) -> Path:
         """The path of a document that is or becomes one of the directory's; its folder is there afterwards."""

@@ -16,6 +16,7 @@ from hvchannel_daemons.guestd.file_tree import Change, FileTree
 from hvchannel_daemons.guestd.store import GuestStore
 from hvchannel_daemons.guestd.store_tables import Arrived, Stored
 from hvchannel_daemons.storage.pieces import ContentGone
+from hvchannel_daemons.storage.turns import Turns
 
 log = structlog.get_logger()
 
@@ -30,6 +31,7 @@ class Files:
     def __init__(self, store: GuestStore, tree: FileTree | None) -> None:
         self.position = 0
         self.errors: dict[str, str] = {}  # by key: why its file is not what the store holds
+        self.published = Turns()  # `position` may have moved
         self.on_published: Callable[[], None] = lambda: None
         self._store = store
         self._tree = tree
@@ -49,6 +51,18 @@ class Files:
         if self._tree is not None:
             await asyncio.to_thread(self._tree.close)
 
+    def staged_at_once(self, documents: Sequence[Arrived]) -> bool:
+        """As `stage`, where that is sooner done than handed to another thread; False: it is not."""
+        if self._tree is None:
+            return True
+        if len(documents) != 1 or not isinstance(documents[0].content, bytes):
+            return False
+        with contextlib.suppress(OSError):
+            name = _name(documents[0])
+            if name not in self._staged:
+                self._staged[name] = self._tree.stage(documents[0], [documents[0].content])
+        return True
+
     async def stage(self, documents: Sequence[Arrived]) -> None:
         """Writes the files of documents that are just being stored, so that both are done at once.
 
@@ -56,21 +70,16 @@ class Files:
         """
         if self._tree is None:
             return
-        tree, loop, alone = self._tree, asyncio.get_running_loop(), len(documents) == 1
+        tree, loop = self._tree, asyncio.get_running_loop()
 
         async def one(document: Arrived) -> None:
             assert document.content is not None
-            name = (document.key, document.revision, document.sha256)
+            name = _name(document)
             if name in self._staged:
                 return
             with contextlib.suppress(OSError):
                 content = _read_apart(document.content)
-                if alone and isinstance(document.content, bytes):  # sooner done than handed to another thread
-                    self._staged[name] = tree.stage(document, content)
-                else:
-                    self._staged[name] = await loop.run_in_executor(
-                        tree.pool(), tree.stage, document, content
-                    )
+                self._staged[name] = await loop.run_in_executor(tree.pool(), tree.stage, document, content)
 
         await asyncio.gather(*(one(document) for document in documents if document.content is not None))
 
@@ -84,7 +93,7 @@ class Files:
                     pass
                 await self._drop_staged()
         self.on_published()
-        self._store.note()
+        self.published.note()
 
     async def _published(self, tree: FileTree) -> bool:
         """False when the store changed meanwhile: again."""
@@ -126,9 +135,15 @@ class Files:
         return [*(document for document in failed if document is not None), *changes]
 
     async def _apply(self, tree: FileTree, changes: Sequence[Stored], *, together: bool) -> None:
-        staged = await asyncio.gather(
-            *(self._stage(tree, change) for change in changes), return_exceptions=True
-        )
+        staged: list[Path | BaseException | None]
+        staged = [None if change.deleted else self._staged.pop(_name(change), None) for change in changes]
+        lacking = [n for n, change in enumerate(changes) if staged[n] is None and not change.deleted]
+        if lacking:
+            made = await asyncio.gather(
+                *(self._stage(tree, changes[n]) for n in lacking), return_exceptions=True
+            )
+            for n, one in zip(lacking, made, strict=True):
+                staged[n] = one
         found = [s for s in staged if isinstance(s, BaseException) and not isinstance(s, OSError)]
         if found:
             raise found[0]
@@ -156,14 +171,8 @@ class Files:
             self.errors.pop(change.key, None)
         self.errors |= failed
 
-    async def _stage(self, tree: FileTree, document: Stored) -> Path | None:
+    async def _stage(self, tree: FileTree, document: Stored) -> Path:
         """Raises ContentGone, OSError."""
-        if document.deleted:
-            return None
-        name = (document.key, document.revision, document.sha256)
-        ready = self._staged.pop(name, None)
-        if ready is not None:
-            return ready
         loop = asyncio.get_running_loop()
 
         def content() -> Iterator[bytes]:
@@ -177,6 +186,10 @@ class Files:
         staged, self._staged = self._staged, {}
         for path in staged.values():
             await asyncio.to_thread(path.unlink, missing_ok=True)
+
+
+def _name(document: Arrived | Stored) -> tuple[str, int, bytes]:
+    return document.key, document.revision, document.sha256
 
 
 def _nothing(key: str) -> Stored:

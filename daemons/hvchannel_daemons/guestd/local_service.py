@@ -166,7 +166,7 @@ class LocalService(guest_local_pb2_grpc.GuestServicer):
         )
 
     async def _turns_until_stop(self) -> AsyncIterator[None]:
-        turns = self._store.turns()
+        turns = self._files.published()
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             while not self._stopping.is_set():

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from hvchannel_privilege.capabilities import Capability
+from hvchannel_privilege.start import give_up
 from hvchannel_telemetry.exposition import MetricsAddressError
 from hvchannel_telemetry.metrics_options import AllowAny, MetricsAt, metrics_address
 
@@ -129,6 +131,8 @@ def run(
         hooks=HookOptions(hooks, hook_timeout, hooks_at_once) if hooks is not None else None,
     )
 
+    _give_up(options)
+
     async def serve(stop: asyncio.Event) -> None:
         await daemon.run(options, stop)
 
@@ -136,6 +140,20 @@ def run(
         run_until_signal(serve)
     except (ListenError, StoreInUse, DatabaseError, FilesError, HooksError, MetricsAddressError) as error:
         _fail(error)
+
+
+def _give_up(options: daemon.Options) -> None:
+    """All but what it takes to give files to another group, and to kill a hook that became another user's. Hooks start
+    with what they would have without guestd: they may be there for just that."""
+    keep = set()
+    if options.files_access.group is not None:
+        keep.add(Capability.CHOWN)
+    if options.hooks is not None:
+        keep.add(Capability.KILL)
+    writes = [options.state, options.socket.parent, *([] if options.files is None else [options.files])]
+    if options.metrics is not None and options.metrics.path is not None:
+        writes.append(options.metrics.path.absolute().parent)
+    give_up(keep, writes=writes, but_not_of_children=options.hooks is not None)
 
 
 @app.command(epilog="Example: guestd get net/config > config.json")

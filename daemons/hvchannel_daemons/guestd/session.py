@@ -38,6 +38,7 @@ log = structlog.get_logger()
 Context = grpc.aio.ServicerContext[pb.HostMessage, pb.GuestMessage]
 
 _COMMIT_TOGETHER: Final = 256  # documents in one commit, at most
+_REPORTS_TOGETHER: Final = 16
 _UNACKED_REPORTS: Final = 64
 _UNACKED_BYTES: Final = 4 * limits.MIB
 _GOODBYE_SECONDS: Final = 1.0
@@ -273,10 +274,15 @@ class GuestSession:
     async def _stored(
         self, storing: Awaitable[list[Application]], documents: Sequence[Arrived]
     ) -> list[Application]:
-        """What the store says; by then the files are there, too. Both write at once: a disk takes them as one."""
-        results, _ = await asyncio.gather(storing, self._files.stage(documents), return_exceptions=True)
-        if isinstance(results, BaseException):
-            raise results
+        """What the store says; by then the files are there, too. What is large both write at once: a disk takes it as
+        one."""
+        if self._files.staged_at_once(documents):
+            results = await storing
+        else:
+            outcome, _ = await asyncio.gather(storing, self._files.stage(documents), return_exceptions=True)
+            if isinstance(outcome, BaseException):
+                raise outcome
+            results = outcome
         await self._files.publish()
         return results
 
@@ -292,8 +298,11 @@ class GuestSession:
         return {"vif": self.binding.vif, "key": document.key, "revision": document.revision}
 
     async def _send_reports(self) -> None:
-        async for _ in self._store.turns():
-            while reports := await self._store.queued_reports(after=self._last_sent, limit=16):
+        async for _ in self._store.reports():
+            more = True
+            while more:
+                reports = await self._store.queued_reports(after=self._last_sent, limit=_REPORTS_TOGETHER)
+                more = len(reports) == _REPORTS_TOGETHER
                 for report in reports:
                     await self._room_for(report)
                     self._unacked[report.sequence] = len(report.data)

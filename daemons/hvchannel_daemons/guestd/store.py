@@ -8,7 +8,7 @@ import os
 import sqlite3
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,8 +19,8 @@ from hvchannel_daemons.guestd import store_tables as tables
 from hvchannel_daemons.guestd.report_queue import ReportQueueFull
 from hvchannel_daemons.guestd.store_tables import Arrived, QueuedReport, Stored
 from hvchannel_daemons.storage import pieces
-from hvchannel_daemons.storage.commits import CommitWatch
 from hvchannel_daemons.storage.database import Database, DatabaseError
+from hvchannel_daemons.storage.turns import Turns
 
 TOMBSTONES_KEPT: Final = limits.LIVE_DOCUMENTS
 _LAST: Final = 2**63 - 1
@@ -83,24 +83,15 @@ class GuestStore:
             os.close(self._lock)
             raise
         self.directory = directory
-        self._commits = CommitWatch(self._database)
+        self.reports = Turns()  # one was queued
 
     async def close(self) -> None:
-        await self._commits.close()
         self._database.close()
         os.close(self._lock)
 
     def file_bytes(self) -> int:
         """Of the database and its journal."""
         return sum(path.stat().st_size for path in self.directory.glob("store.db*"))
-
-    def turns(self) -> AsyncIterator[None]:
-        """Yields now and after every commit and `note` (see CommitWatch)."""
-        return self._commits.turns()
-
-    def note(self) -> None:
-        """Something else that those who wait for `turns` wait for has happened."""
-        self._commits.note()
 
     # the session's side
 
@@ -123,9 +114,7 @@ class GuestStore:
             c.execute("UPDATE identity SET vif = ?, origin = ?, binding = ?", (vif, origin, number))
             return Binding(vif, origin, number, discarded)
 
-        binding = await self._database.write(work)
-        self._commits.note()
-        return binding
+        return await self._database.write(work)
 
     async def apply(self, binding: Binding, documents: Sequence[Arrived]) -> list[Application]:
         """Stores the documents, in order, in one commit; durable and visible when it returns.
@@ -138,9 +127,7 @@ class GuestStore:
             _check_bound(c, binding)
             return [_apply(c, binding, document) for document in documents]
 
-        results = await self._database.write(work)
-        self._commits.note()
-        return results
+        return await self._database.write(work)
 
     async def apply_group(self, binding: Binding, documents: Sequence[Arrived]) -> list[Application]:
         """As `apply`, but all or nothing. Raises GroupRefused."""
@@ -153,9 +140,7 @@ class GuestStore:
                     raise GroupRefused(f"member {document.key}: {full()}")
             return results
 
-        results = await self._database.write(work)
-        self._commits.note()
-        return results
+        return await self._database.write(work)
 
     async def sweep(self, binding: Binding) -> int:
         """Deletes documents of earlier origins; how many there were."""
@@ -169,10 +154,7 @@ class GuestStore:
                 _put(c, row["key"], row["origin"], row["revision"], "", b"", 0, None)
             return len(old)
 
-        swept = await self._database.write(work)
-        if swept:
-            self._commits.note()
-        return swept
+        return await self._database.write(work)
 
     async def inventory(self, binding: Binding) -> list[tuple[str, int]]:
         """(key, revision) of the live documents of the binding's origin, by key."""
@@ -277,7 +259,7 @@ class GuestStore:
             about_revision,
         )
         sequence = await self._database.write(lambda c: report_queue.add(c, report))
-        self._commits.note()
+        self.reports.note()
         return sequence
 
     # the hooks' side
@@ -313,7 +295,7 @@ class GuestStore:
             return True
 
         told = await self._database.write(work)
-        self._commits.note()
+        self.reports.note()
         return told
 
     async def counts(self) -> tuple[str, int, int]:

@@ -34,6 +34,15 @@ class GuestClosed(SessionOver):
         self.code = Reason.VERSION_MISMATCH if mismatch else Reason.GUEST_CLOSED
 
 
+class CallEnded(Exception):  # noqa: N818 - as the others here
+    """A call that had been connected ended with an error, gRPC's own or the guest's."""
+
+    def __init__(self, code: grpc.StatusCode, details: str | None) -> None:
+        super().__init__(f"{code.name}: {details}")
+        self.status = code
+        self.details = details
+
+
 class AckOverdue(SessionOver):
     """The guest lives but does not answer a document."""
 
@@ -48,6 +57,8 @@ def ending(error: Exception, address: str) -> Ending:
             return Ending(Reason.NO_ROUTE, str(error))
         case grpc.aio.AioRpcError():
             return Ending(*transport.cause(error.code(), error.details(), address))
+        case CallEnded():
+            return Ending(*transport.broken(error.status, error.details, address))
         case TimeoutError():
             return Ending(Reason.TIMEOUT, str(error) or f"no answer from {address} in time")
         case PeerSilent():

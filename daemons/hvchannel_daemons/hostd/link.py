@@ -12,7 +12,7 @@ import grpc
 import structlog
 
 from hvchannel_daemons.channel import channel_pb2 as pb
-from hvchannel_daemons.channel import channel_pb2_grpc, transport
+from hvchannel_daemons.channel import transport
 from hvchannel_daemons.channel.closing import SessionOver
 from hvchannel_daemons.channel.tls import dial
 from hvchannel_daemons.feed import Claim, Feed, FeedError, Session, SessionState
@@ -150,7 +150,7 @@ class VifLink:
     async def _converse(
         self, channel: grpc.aio.Channel, claim: Claim, over: asyncio.Future[SessionOver]
     ) -> None:
-        call = channel_pb2_grpc.ChannelStub(channel).Session()
+        call = transport.session(channel)
         try:
             connecting = asyncio.ensure_future(call.wait_for_connection())
             await asyncio.wait(

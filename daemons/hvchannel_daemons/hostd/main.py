@@ -5,10 +5,13 @@ import asyncio
 import ipaddress
 import math
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from hvchannel_privilege.capabilities import Capability
+from hvchannel_privilege.start import give_up
 from hvchannel_telemetry.exposition import MetricsAddressError
 from hvchannel_telemetry.metrics_options import AllowAny, MetricsAt, PerVif, metrics_address
 from hvchannel_telemetry.private_socket import SocketError
@@ -18,7 +21,7 @@ from hvchannel_daemons.channel import identity
 from hvchannel_daemons.channel.tls import TlsError
 from hvchannel_daemons.channel_options import ChannelCa, ChannelCert, ChannelKey, ChannelTls, channel_tls
 from hvchannel_daemons.feed import FeedError, parse
-from hvchannel_daemons.feed.location import FORMS
+from hvchannel_daemons.feed.location import FORMS, SqlitePath
 from hvchannel_daemons.feed_options import FeedAt, takes_feed
 from hvchannel_daemons.hostd import daemon
 from hvchannel_daemons.hostd.session import Settings
@@ -121,6 +124,10 @@ def hostd(
         metrics_per_vif=metrics_per_vif,
     )
 
+    give_up(
+        {Capability.NET_ADMIN}, writes=_written(options)
+    )  # to have the kernel forget who had a LIP before
+
     async def serve(stop: asyncio.Event) -> None:
         await daemon.run(options, stop)
 
@@ -129,6 +136,18 @@ def hostd(
     except (FeedError, SocketError, MetricsAddressError) as error:
         typer.echo(f"hostd: {error}", err=True)
         raise typer.Exit(1) from error
+
+
+def _written(options: daemon.Options) -> Iterator[Path]:
+    """Files and folders that hostd writes to; the controller's socket, too."""
+    where = parse(options.feed)
+    if isinstance(where, SqlitePath):
+        yield from (where.path, where.path.parent)
+    yield options.control
+    if options.socket is not None:
+        yield options.socket.parent
+    if options.metrics is not None and options.metrics.path is not None:
+        yield options.metrics.path.absolute().parent
 
 
 def _heartbeat(text: str) -> float | None:

@@ -35,13 +35,17 @@ class Sender:
     async def send_what_is_new(self) -> None:
         """All beyond the outbox's position, then all that is due again."""
         outbox = self._outbox
-        while batch := await self._feed.documents(self._vif, after=outbox.position, limit=_BATCH):
+        more = True
+        while more:
+            batch = await self._feed.documents(self._vif, after=outbox.position, limit=_BATCH)
+            more = len(batch) >= _BATCH
             singles = 0
             while singles < len(batch) and not self._goes_in_a_group(batch[singles]):
                 singles += 1
             await self._send_each([document for document in batch[:singles] if outbox.wanted(document)])
             if singles < len(batch):
                 await self._send_group_after(outbox.position)
+                more = True
         for unit in outbox.take_due():
             await self._send_again(unit)
 

@@ -4,6 +4,7 @@ records acks and reports."""
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -20,14 +21,12 @@ from hvchannel_daemons.channel.versions import AGENT, GROUPS, SPOKEN, Versions
 from hvchannel_daemons.feed import Feed, SessionState
 from hvchannel_daemons.hostd import metrics, untrusted
 from hvchannel_daemons.hostd.backoff import pace
-from hvchannel_daemons.hostd.endings import AckOverdue, GuestClosed
+from hvchannel_daemons.hostd.endings import AckOverdue, CallEnded, GuestClosed
 from hvchannel_daemons.hostd.intake import Intake
 from hvchannel_daemons.hostd.outbox import Outbox
 from hvchannel_daemons.hostd.sending import Sender
 
 log = structlog.get_logger()
-
-Call = grpc.aio.StreamStreamCall[pb.HostMessage, pb.GuestMessage]
 
 _NEGOTIATE_SECONDS: Final = 10.0
 _ACK_SECONDS: Final = 60.0
@@ -69,7 +68,7 @@ class HostSession:
 
     def __init__(
         self,
-        call: Call,
+        call: transport.Call,
         feed: Feed,
         vif: str,
         settings: Settings,
@@ -86,13 +85,14 @@ class HostSession:
         self._stop = stop
         self._pulse = Pulse(settings.heartbeat)
         self._writing = asyncio.Lock()  # gRPC allows one write at a time
+        self._write_began = math.inf  # loop time; of the write that gRPC has not taken yet
         self._last_report = 0
         self._synced = False
         self._over: SessionOver | None = None  # why this end closes the session
         self._log = log.bind(vif=vif)
 
     async def run(self) -> None:
-        """Raises SessionOver, PeerSilent, grpc.aio.AioRpcError or FeedError: whatever ended the session."""
+        """Raises SessionOver, PeerSilent, CallEnded or FeedError: whatever ended the session."""
         try:
             async with asyncio.timeout(_NEGOTIATE_SECONDS):
                 peer = await self._negotiate()
@@ -102,7 +102,10 @@ class HostSession:
                 pb.Closing.SILENT, f"no Welcome and Inventory within {_NEGOTIATE_SECONDS:g} s"
             ) from error
         backlog_until = await self._feed.position(self._vif)
-        await self._feed.record_inventory(self._vif, held)
+        try:
+            await self._feed.record_inventory(self._vif, held)
+        except ValueError as error:
+            raise SessionOver(pb.Closing.PROTOCOL_ERROR, f"guest's inventory: {error}") from error
         outbox = Outbox(self._wake, held, backlog_until)
         intake = Intake()
         del held
@@ -143,7 +146,7 @@ class HostSession:
             raise SessionOver(
                 pb.Closing.VERSION_MISMATCH, f"guest chose protocol version {version}, offered was {versions}"
             )
-        return Peer(version, untrusted.line(message.welcome.agent, 128))
+        return Peer(version, transport.printable(message.welcome.agent, 128))
 
     async def _inventory(self) -> dict[str, int]:
         held: dict[str, int] = {}
@@ -161,15 +164,20 @@ class HostSession:
     async def _send_documents(self, outbox: Outbox, peer: Peer) -> None:
         groups = peer.version >= GROUPS
         sender = Sender(self._send, self._feed, self._vif, outbox, groups=groups)
-        while True:
+        while not self._synced:
             self._wake.clear()
             now = await self._feed.position(self._vif)
             await sender.send_what_is_new()
             outbox.passed(now)
-            if outbox.caught_up and not self._synced:
+            if outbox.caught_up:
                 self._synced = True
                 await self._send(pb.HostMessage(synced=pb.Synced()))
                 await self._observe(SessionState.READY, peer)
+            else:
+                await self._wake.wait()
+        while True:
+            self._wake.clear()
+            await sender.send_what_is_new()
             await self._wake.wait()
 
     async def _receive(self, outbox: Outbox, intake: Intake) -> None:
@@ -228,9 +236,14 @@ class HostSession:
             await self._send(pb.HostMessage(heartbeat=pb.Heartbeat()))
 
     async def _overdue(self, outbox: Outbox) -> None:
-        """A guest that lives but never answers a document is no use either."""
+        """A guest that lives but never answers a document, or takes none of what is sent, is no use either."""
         while True:
             await asyncio.sleep(_ACK_SECONDS / 4)
+            waited = asyncio.get_running_loop().time() - self._write_began
+            if waited > _ACK_SECONDS:
+                raise AckOverdue(
+                    f"the guest has taken nothing for {waited:.0f} s: its flow control is closed"
+                )
             oldest = outbox.oldest()
             if oldest is not None and oldest[2] > _ACK_SECONDS:
                 key, revision, seconds = oldest
@@ -241,10 +254,12 @@ class HostSession:
 
     async def _send(self, message: pb.HostMessage) -> None:
         async with self._writing:
+            self._write_began = asyncio.get_running_loop().time()
             try:
                 await self._call.write(message)
             except asyncio.InvalidStateError:
                 await self._raise_status()
+            self._write_began = math.inf
             self._pulse.sent()
 
     async def _read(self) -> pb.GuestMessage:
@@ -253,8 +268,11 @@ class HostSession:
             await self._raise_status()
         assert isinstance(message, pb.GuestMessage)
         self._pulse.heard()
-        if message.WhichOneof("message") == "closing":
+        kind = message.WhichOneof("message")
+        if kind == "closing":
             raise GuestClosed(message.closing)
+        if kind is None:
+            raise SessionOver(pb.Closing.PROTOCOL_ERROR, "guest sent what is no message of the protocol")
         return message
 
     async def _raise_status(self) -> None:
@@ -264,12 +282,7 @@ class HostSession:
         code = await self._call.code()
         if code is grpc.StatusCode.OK:
             raise GuestClosed(None)
-        raise grpc.aio.AioRpcError(
-            code,
-            await self._call.initial_metadata(),
-            await self._call.trailing_metadata(),
-            await self._call.details(),
-        )
+        raise CallEnded(code, await self._call.details())
 
     async def _with_goodbye(self, task: Coroutine[Any, Any, None]) -> None:
         """Tells the guest why, while the other tasks still run:

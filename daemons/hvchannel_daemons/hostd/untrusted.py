@@ -9,6 +9,7 @@ from typing import Final
 from hvchannel_daemons import limits
 from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.channel.closing import SessionOver
+from hvchannel_daemons.channel.transport import printable
 from hvchannel_daemons.feed import Ack, Outcome, Report
 
 _ERROR_LENGTH: Final = 512
@@ -23,39 +24,42 @@ _OUTCOMES: Final = {
 }
 
 
-def line(text: str, length: int) -> str:
-    """The text as one printable line of at most `length` characters."""
-    return "".join(c if c.isprintable() else "?" for c in text[:length])
-
-
 def add_inventory(held: dict[str, int], part: pb.Inventory) -> None:
+    _check_count(len(part.entries), limits.INVENTORY_PART, "entries in one part of the guest's inventory")
     try:
         for entry in part.entries:
             held[limits.check_key(entry.key)] = limits.check_revision(entry.revision)
     except ValueError as error:
         raise SessionOver(pb.Closing.PROTOCOL_ERROR, f"guest's inventory: {error}") from error
-    if len(part.entries) > limits.INVENTORY_PART or len(held) > limits.LIVE_DOCUMENTS:
-        raise SessionOver(
-            pb.Closing.LIMIT_EXCEEDED, f"guest's inventory has more than {limits.LIVE_DOCUMENTS} documents"
-        )
+    _check_count(len(held), limits.LIVE_DOCUMENTS, "documents in the guest's inventory")
 
 
 def acks(message: pb.DocumentAcks) -> list[Ack]:
+    _check_count(len(message.acks), limits.ACKS_TOGETHER, "acks in one message of the guest")
     return [_ack(ack) for ack in message.acks]
+
+
+def _check_count(count: int, most: int, what: str) -> None:
+    if count > most:
+        raise SessionOver(pb.Closing.LIMIT_EXCEEDED, f"{count} {what} (at most {most})")
 
 
 def _ack(ack: pb.DocumentAck) -> Ack:
     outcome = _OUTCOMES.get(ack.outcome)
-    if outcome is None or ack.held_revision > limits.REVISION_MAX:
+    if outcome is None:
         raise SessionOver(
             pb.Closing.PROTOCOL_ERROR, f"guest's ack has outcome {ack.outcome}, which is not valid"
         )
     if outcome in (Outcome.STORED, Outcome.DUPLICATE):
         return Ack(ack.key, ack.revision, outcome, ack.revision)
-    error = line(ack.error, _ERROR_LENGTH)
+    try:
+        limits.check_held(ack.key, ack.held_revision, ack.revision)
+    except ValueError as error:
+        raise SessionOver(pb.Closing.PROTOCOL_ERROR, f"guest's ack: {error}") from error
+    line = printable(ack.error, _ERROR_LENGTH)
     if outcome is Outcome.STALE:
-        error = f"the guest holds newer revision {ack.held_revision}; put the document again"
-    return Ack(ack.key, ack.revision, outcome, ack.held_revision, error)
+        line = f"the guest holds newer revision {ack.held_revision}; put the document again"
+    return Ack(ack.key, ack.revision, outcome, ack.held_revision, line)
 
 
 def is_temporary(ack: Ack) -> bool:

@@ -12,77 +12,63 @@ from collections.abc import AsyncIterator
 
 from hvchannel_daemons.storage.database import Database, DatabaseError
 from hvchannel_daemons.storage.modified import Modified
+from hvchannel_daemons.storage.turns import Turns
 
 
 class CommitWatch:
-    def __init__(self, database: Database, *, poll_seconds: float | None = None) -> None:
-        """`poll_seconds` None: nobody else writes the file."""
+    def __init__(self, database: Database, *, poll_seconds: float) -> None:
         self._database = database
         self._poll_seconds = poll_seconds
-        self._next = asyncio.Event()
-        self._polling = asyncio.Event()
-        self._poller: asyncio.Task[None] | None = None
+        self._turns = Turns()
+        self._seen = 0  # the database's version at the last turn
+        self._modified: Modified | None = None
+        self._timer: asyncio.TimerHandle | None = None
         path = database.path
         self._bell_path = path.with_name(path.name + "-commits")
         self._bell: int | None = None
-        if poll_seconds is not None:
-            with contextlib.suppress(OSError):  # without it others notice later
-                flags = os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-                self._bell = os.open(self._bell_path, flags, 0o600)
+        with contextlib.suppress(OSError):  # without it others notice later
+            flags = os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._bell = os.open(self._bell_path, flags, 0o600)
 
     def note(self) -> None:
         """This process has committed."""
-        self._turn()
+        with contextlib.suppress(DatabaseError):  # who waits finds it out
+            self._seen = self._database.version()  # our own bell, which we hear, too, is no news
+        self._turns.note()
         if self._bell is not None:
             with contextlib.suppress(OSError):  # a full disk
                 os.pwrite(self._bell, b"\n", 0)
 
-    def _turn(self) -> None:
-        done, self._next = self._next, asyncio.Event()
-        done.set()
+    def turns(self) -> AsyncIterator[None]:
+        """Turns at commits (see Turns). Raises DatabaseError when the file can no longer be read."""
+        if self._modified is None:
+            # what is committed after the first turn must differ from what it starts with
+            self._seen = self._database.version()
+            self._modified = Modified(self._bell_path, self._look)
+            self._poll()
+        return self._turns()
 
-    async def turns(self) -> AsyncIterator[None]:
-        """Yields now and again after every commit, for ever. Commits during the caller's turn are not
-        missed; many may come as one turn. Raises DatabaseError when the file can no longer be read."""
-        if self._poll_seconds is not None:
-            if self._poller is None:
-                self._poller = asyncio.create_task(self._poll(self._poll_seconds))
-            await (
-                self._polling.wait()
-            )  # what is committed after the first turn must differ from what it starts with
-        while True:
-            event = self._next
-            yield
-            await event.wait()
-            if self._poller is not None and self._poller.done():
-                self._poller.result()
-                raise DatabaseError(f"{self._database.path}: closed")
-
-    async def close(self) -> None:
-        if self._poller is not None:
-            self._poller.cancel()
-            with contextlib.suppress(asyncio.CancelledError, DatabaseError):
-                await self._poller
+    def close(self) -> None:
+        """Whoever waits gets DatabaseError."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._modified is not None:
+            self._modified.close()
         if self._bell is not None:
             os.close(self._bell)
             self._bell = None
+        self._turns.fail(DatabaseError(f"{self._database.path}: closed"))
 
-    async def _poll(self, seconds: float) -> None:
-        bell = Modified(self._bell_path)
+    def _poll(self) -> None:
+        self._look()
+        self._timer = asyncio.get_running_loop().call_later(self._poll_seconds, self._poll)
+
+    def _look(self) -> None:
         try:
-            seen = self._database.version()
-            self._polling.set()
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(seconds):
-                        await bell.event.wait()
-                bell.event.clear()
-                now = self._database.version()
-                if now != seen:
-                    seen = now
-                    self._turn()
-        finally:
-            bell.close()
-            self._polling.set()
-            # once this task is done: whoever waits shall see its error
-            asyncio.get_running_loop().call_soon(self._turn)
+            now = self._database.version()
+        except DatabaseError as error:
+            self._turns.fail(error)
+            return
+        if now != self._seen:
+            self._seen = now
+            self._turns.note()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One SQLite file used from asyncio: one writing thread that commits in groups, one reading thread for what may take
-long; short reads are done where they are asked for.
+long; short reads, and writes that need not wait for the disk, are done where they are asked for.
 
 SQLite rather than files with fsync and rename: one commit makes a document, its revision and its place in
 the order of changes durable together, there is nothing to repair after a crash, and many small documents
@@ -24,6 +24,11 @@ Work = Callable[[sqlite3.Connection], T]
 
 _GROUP = 256  # work items in one transaction, at most
 _BUSY_SECONDS = 30.0
+_LEAST_PAUSE, _MOST_PAUSE = (
+    0.0002,
+    0.005,
+)  # seconds between two looks whether another process has done writing
+_MOVED_EACH = 64  # writes by the event loop's thread
 
 
 class _Waiting(NamedTuple):
@@ -35,15 +40,35 @@ class _Waiting(NamedTuple):
 class DatabaseError(Exception):
     """The file cannot be opened, or the disk does not take a write; the message names the file."""
 
+    def __init__(self, message: str) -> None:
+        """What SQLite says may quote a damaged file: no more of it than can be printed."""
+        super().__init__("".join(c if c.isprintable() else "?" for c in message))
+
+
+class _Connection(sqlite3.Connection):
+    """One that says so, too, where the words for what is damaged cannot be read, or a damaged size is beyond all
+    memory."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        try:
+            return super().execute(sql, parameters)
+        except (UnicodeDecodeError, MemoryError) as error:
+            damaged = sqlite3.DatabaseError("malformed database schema")
+            damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise damaged from error
+
 
 def connect(path: Path) -> sqlite3.Connection:
     """Opens `path` with WAL and synchronous=FULL: a commit is on stable storage when it returns."""
-    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, factory=_Connection
+    )
     connection.row_factory = sqlite3.Row
     _enter_wal(connection)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA journal_size_limit=67108864")
+    connection.execute("PRAGMA temp_store=MEMORY")  # what a savepoint takes back needs no file
     return connection
 
 
@@ -69,7 +94,8 @@ def _create_private(path: Path) -> None:
 
 
 class Database:
-    """`write` and `read` run functions on a connection, off the event loop; `look` runs them on it.
+    """`write` and `read` run functions on a connection, off the event loop where they may take long; `look` runs them
+    on it.
 
     All writes that wait at one moment share one transaction (each in a savepoint of its own, so that one
     that raises takes back only itself) and hence one fsync; their results are handed out after the commit.
@@ -94,10 +120,16 @@ class Database:
             self._create(schema, version, set_up, update)
             self._reader = connect(path)
             self._here = connect(path)
+            self._writer.execute("PRAGMA busy_timeout=0")  # see `_begin`
+            # see `_write_here`: that neither waits for the disk nor moves the log into the file
+            self._here.execute("PRAGMA synchronous=NORMAL")
+            self._here.execute("PRAGMA wal_autocheckpoint=0")
         except (OSError, sqlite3.Error) as error:
             raise DatabaseError(f"{path}: {error}") from error
         self._reading = ThreadPoolExecutor(1, thread_name_prefix=f"{path.name}-read")
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._queued = 0  # writes that the writing thread has not answered
+        self._written_here = 0
         self._waits = True  # see `_wait_for_disk`
         self._thread = threading.Thread(target=self._write_groups, name=f"{path.name}-write", daemon=True)
         self._thread.start()
@@ -110,6 +142,11 @@ class Database:
         found = self._writer.execute("PRAGMA user_version").fetchone()[0]
         if found not in (0, version):
             self._writer.execute("ROLLBACK")
+            if found > version:
+                raise DatabaseError(
+                    f"{self.path}: schema version {found} is newer than {version}, the newest this one reads: use the "
+                    "release that wrote it, or a later one"
+                )
             raise DatabaseError(
                 f"{self.path}: schema version {found} is not supported (supported: {version})"
             )
@@ -129,9 +166,44 @@ class Database:
         the commit fails (then nothing of the group was written)."""
         if self._closed:
             raise DatabaseError(f"{self.path}: closed")
+        if not durable and self._begun_here():
+            return self._write_here(work)
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._queued += 1
+        future.add_done_callback(self._answered)
         self._waiting.put(_Waiting(work, future, durable))
         return await future
+
+    def _answered(self, _: asyncio.Future[Any]) -> None:
+        self._queued -= 1
+
+    def _begun_here(self) -> bool:
+        """Whether the event loop's thread may write now: after all that was to be written before, and without waiting
+        for anybody. Now and then it leaves the log to the thread that may wait, which moves it into the file."""
+        self._written_here += 1
+        if self._queued or self._written_here % _MOVED_EACH == 0:
+            return False
+        self._here.execute("PRAGMA busy_timeout=0")
+        try:
+            self._here.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error:
+            return False  # the writing thread waits, or tells what is wrong
+        finally:
+            self._here.execute(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000:.0f}")
+        return True
+
+    def _write_here(self, work: Work[T]) -> T:
+        """Waits for the disk only where the log begins anew, once in some thousand pages: without that a power failure
+        could mix it with the one before."""
+        try:
+            result = work(self._here)
+            self._here.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise DatabaseError(f"{self.path}: {error}") from error
+        finally:
+            if self._here.in_transaction:
+                self._here.execute("ROLLBACK")
+        return result
 
     def version(self) -> int:
         """Another number after each commit of another connection. Raises DatabaseError."""
@@ -191,10 +263,12 @@ class Database:
         outcomes: list[tuple[asyncio.Future[Any], Any, Exception | None]] = []
         try:
             self._wait_for_disk(any(waiting.durable for waiting in group))
-            self._writer.execute("BEGIN IMMEDIATE")
+            self._begin()
+            run = self._run if len(group) == 1 else self._in_savepoint
             for work, future, _ in group:
-                outcomes.append((future, *self._in_savepoint(work)))
-            self._writer.execute("COMMIT")
+                outcomes.append((future, *run(work)))
+            if self._writer.in_transaction:
+                self._writer.execute("COMMIT")
         except sqlite3.Error as error:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
@@ -209,6 +283,19 @@ class Database:
             ):  # the loop was closed: nobody waits for the answer any more
                 loop.call_soon_threadsafe(_answer, answered)
 
+    def _begin(self) -> None:
+        """Waits while another process writes: SQLite itself would sleep longer than most writes take."""
+        deadline, pause = time.monotonic() + _BUSY_SECONDS, _LEAST_PAUSE
+        while True:
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, _MOST_PAUSE)
+
     def _wait_for_disk(self, wait: bool) -> None:
         """Whether a commit does. In WAL the one that does brings all before it to the disk, too."""
         if wait is not self._waits:
@@ -217,17 +304,20 @@ class Database:
 
     def _in_savepoint(self, work: Work[Any]) -> tuple[Any, Exception | None]:
         self._writer.execute("SAVEPOINT work")
+        result, error = self._run(work, "ROLLBACK TO work")
+        self._writer.execute("RELEASE work")
+        return result, error
+
+    def _run(self, work: Work[Any], undo: str = "ROLLBACK") -> tuple[Any, Exception | None]:
+        """Its result, or its error and nothing done."""
         try:
-            result = work(self._writer)
+            return work(self._writer), None
         except Exception as error:
             if not self._writer.in_transaction:
                 # SQLite itself gave the transaction up (disk full): nothing of the group holds
                 raise sqlite3.OperationalError(str(error)) from error
-            self._writer.execute("ROLLBACK TO work")
-            self._writer.execute("RELEASE work")
+            self._writer.execute(undo)
             return None, DatabaseError(f"{self.path}: {error}") if isinstance(error, sqlite3.Error) else error
-        self._writer.execute("RELEASE work")
-        return result, None
 
 
 def _answer(answered: list[tuple[asyncio.Future[Any], Any, Exception | None]]) -> None:

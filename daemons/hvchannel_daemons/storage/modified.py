@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -13,11 +14,11 @@ _IN_MODIFY: Final = 0x00000002
 
 
 class Modified:
-    """`event` is set whenever somebody writes to the file. Where the kernel gives no inotify (none, or no
-    more instances for this user) it is simply never set."""
+    """Calls `then`, from the event loop, whenever somebody has written to the file. Where the kernel gives no inotify
+    (none, or no more instances for this user) it is simply never called."""
 
-    def __init__(self, path: Path) -> None:
-        self.event = asyncio.Event()
+    def __init__(self, path: Path, then: Callable[[], None]) -> None:
+        self._then = then
         self._loop = asyncio.get_running_loop()
         self._descriptor = _watch(path)
         if self._descriptor is not None:
@@ -32,7 +33,7 @@ class Modified:
     def _on_readable(self, descriptor: int) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(descriptor, 65536)  # what was written does not matter, only that something was
-        self.event.set()
+        self._then()
 
 
 def _watch(path: Path) -> int | None:

@@ -69,7 +69,7 @@ async def _programs(topology: Topology, vm: Vm, ready: asyncio.Event) -> None:
     supervisor = Supervisor(_STATE / PROCESSES_FILE, _POLICY)
     await supervisor.start(processes.vm_programs(topology, vm))
     _log.info("programs_ready")
-    await supervisor.start([processes.workload(topology, vm)])
+    await supervisor.start(processes.workload(topology, vm))
     ready.set()
     await asyncio.Event().wait()
 

@@ -12,6 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _KERNEL = "linux-image-cloud-amd64"
+_WITHIN = 600.0  # seconds for any one command
+_BOUNDED = (
+    *("-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=20", "-o", "Acquire::https::Timeout=20"),
+    *("-o", "APT::Sandbox::User=root"),
+)
+"""An archive that does not answer is a failure within a minute, and no wait without an end."""
 _USERLAND = (
     f"python{sys.version_info[0]}.{sys.version_info[1]}",
     "busybox-static",
@@ -68,12 +74,19 @@ def fetch(packages: Packages, into: Path) -> list[Path]:
     names = (packages.kernel, *packages.files)
     missing = [name.split("_")[:2] for name in names if not (into / name).exists()]
     if missing:  # apt checks signatures and hashes
-        apt(
-            "download",
-            "-qq",
-            *(f"{name}={version.replace('%3a', ':')}" for name, version in missing),
-            cwd=into,
-        )
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=into) as partial:
+            apt(
+                "download",
+                "-qq",
+                *(f"{name}={version.replace('%3a', ':')}" for name, version in missing),
+                cwd=Path(partial),
+            )
+            for deb in Path(
+                partial
+            ).iterdir():  # whole: a download that was cut off leaves nothing that looks so
+                deb.replace(into / deb.name)
+    if absent := [name for name in names if not (into / name).exists()]:
+        raise ImageError(f"apt-get download: did not bring {', '.join(absent)}; apt-get update, and again")
     return [into / name for name in names]
 
 
@@ -84,21 +97,35 @@ def unpack(deb: Path, into: Path) -> None:
 
 def apt(*words: str, cwd: Path | None = None) -> None:
     """Raises ImageError with apt's own last line."""
-    _output("apt-get", "-o", "APT::Sandbox::User=root", *words, cwd=cwd)
+    _output("apt-get", *_BOUNDED, *words, cwd=cwd)
 
 
 def _output(*command: str, cwd: Path | None = None) -> str:
     environment = os.environ | {"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=cwd, env=environment, timeout=_WITHIN
+        )
+    except subprocess.TimeoutExpired:
+        raise ImageError(f"{_short(command)}: did not end within {_WITHIN:g} s") from None
     except FileNotFoundError:
         raise ImageError(
             f"program {command[0]!r}: not on PATH; guests are made from Debian packages, on Debian"
         ) from None
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["no word of why"])[-1]
-        raise ImageError(f"{' '.join(command[:6])}: {said}")
+        raise ImageError(f"{_short(command)}: {said}")
     return done.stdout
+
+
+def _short(command: tuple[str, ...]) -> str:
+    """Without options, which all have their values beside them; not all packages."""
+    words = [
+        word
+        for before, word in zip(("", *command), command, strict=False)
+        if not word.startswith("-") and before != "-o"
+    ]
+    return " ".join(words[:4])
 
 
 def _files(uris: str) -> list[str]:

@@ -11,8 +11,9 @@ from hvchannel_lab import network
 from hvchannel_lab.namespaces import inside
 
 # linux/if_tun.h
-_TUNSETIFF, _TUNSETPERSIST = 0x400454CA, 0x400454CB
+TUNSETIFF, _TUNSETPERSIST = 0x400454CA, 0x400454CB
 _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
+FLAGS = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR
 
 
 def add(name: str, namespace: str, mtu: int) -> None:
@@ -20,8 +21,7 @@ def add(name: str, namespace: str, mtu: int) -> None:
     with inside(namespace):
         descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
         try:
-            flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR
-            fcntl.ioctl(descriptor, _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+            fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", name.encode(), FLAGS))
             fcntl.ioctl(descriptor, _TUNSETPERSIST, 1)
         finally:
             os.close(descriptor)

@@ -13,31 +13,29 @@ from hvchannel_lab import network
 from hvchannel_lab.guest import PORT
 from hvchannel_lab.parts import Vm
 from hvchannel_lab.processes import program_of_window
-from hvchannel_lab.qemu.accel import accelerator, cpu
-from hvchannel_lab.qemu.image import Image, image
+from hvchannel_lab.qemu.accel import KERNEL_WORDS, accelerator, cpu
+from hvchannel_lab.qemu.image import Image, cache, image
 from hvchannel_lab.qemu.machine import MONITOR, Machine
+from hvchannel_lab.qemu.needs import MEMORY, QEMU, lacking
 from hvchannel_lab.qemu.packages import ImageError
 from hvchannel_lab.qemu.relay import PORT_SOCKET
 from hvchannel_lab.supervisor import Program, Supervisor
 from hvchannel_lab.topology import Topology
 
 GUEST_STATE = Path("/state")
-_QEMU = "qemu-system-x86_64"
-_MEMORY = 512  # MiB
 _DISK = 256  # MiB, a sparse file
 
 
 class Machines:
     """What all QEMU VMs of a lab share."""
 
-    def __init__(self, step: Callable[[str], None] = lambda text: None) -> None:
-        """Finds or makes the image, and tries KVM. Blocks. Raises ImageError, OSError."""
-        qemu = shutil.which(_QEMU)
-        if qemu is None:
-            raise ImageError(f"program {_QEMU!r}: not on PATH; apt-get install qemu-system-x86")
-        self.qemu: str = qemu
+    def __init__(self, vms: int, step: Callable[[str], None] = lambda text: None) -> None:
+        """For so many VMs: finds or makes the image, and tries KVM. Blocks. Raises ImageError, OSError."""
+        if reason := lacking(vms, cache()):
+            raise ImageError(reason)
+        self.qemu = str(shutil.which(QEMU))
         self.image: Image = image(step)
-        self.accelerator, self.because = accelerator(qemu)
+        self.accelerator, self.because = accelerator(self.qemu, self.image.kernel, self.image.initramfs)
 
 
 class QemuVm(Machine):
@@ -93,9 +91,9 @@ class QemuVm(Machine):
                 "-S",
             ),
             *("-machine", "pc", "-accel", accel, "-cpu", cpu(machines.accelerator)),
-            *("-smp", "1", "-m", str(_MEMORY), "-rtc", "base=utc", "-nic", "none"),
+            *("-smp", "1", "-m", str(MEMORY), "-rtc", "base=utc", "-nic", "none"),
             *("-kernel", str(machines.image.kernel), "-initrd", str(machines.image.initramfs)),
-            *("-append", "console=ttyS0 panic=1 quiet net.ifnames=0 ipv6.disable=1"),
+            *("-append", f"{KERNEL_WORDS} panic=1 quiet net.ifnames=0 ipv6.disable=1"),
             *("-serial", f"file:{folder}/console.log"),
             *(
                 "-drive",

@@ -206,11 +206,10 @@ class PipelineCompiler:
         code = number(key.source, self._names)
         inner = key.source.left if isinstance(key.source, ex.Binary) else key.source
         text = masked(code, key.width)
-        # A field of an invalid header matches as 0; fields start as 0, so only one that became invalid needs
-        # care.
+        # A field of an invalid header matches as 0 (as in simple_switch), whatever was written to it.
         if isinstance(inner, ex.FieldRef):
             header = self._names.program.headers[inner.header]
-            if not header.metadata and header.type.name in self._names.known.invalidated:
+            if not header.metadata:
                 return f"({text} if {self._names.valid(header.name)} else 0)"
         return text
 

@@ -267,7 +267,6 @@ class StatementCompiler:
     def _set_invalid(self, header: Header) -> None:
         if header.metadata:
             return
-        self._names.found.invalidated.add(header.type.name)
         with self._out.block(f"if {self._names.valid(header.name)}:"):
             self._resize("-", header)
             self._out.line(f"{self._names.valid(header.name)} = 0")
@@ -315,7 +314,6 @@ class StatementCompiler:
         self._out.line(f"{self._names.valid(target.name)} = {self._names.valid(origin.name)}")
 
     def _vacate(self, header: Header) -> None:
-        self._names.found.invalidated.add(header.type.name)
         self._out.line(f"{self._names.valid(header.name)} = 0")
 
     def _mark_to_drop(self) -> None:

@@ -32,8 +32,6 @@ class Usage:
     written: set[FieldId] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)
     """Types with an instance that is copied or made valid: their bits do not always come from the packet."""
-    invalidated: set[str] = field(default_factory=set)
-    """Types with an instance that can become invalid with values in its fields."""
     compared: set[str] = field(default_factory=set)
     """Types with an instance that is compared as a whole."""
     truncates: bool = False

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hvchannel_softswitch.p4runtime.device import Device
 from hvchannel_softswitch.p4runtime.service import P4RuntimeService
+from hvchannel_softswitch.p4runtime.tls import ServerTls
 from hvchannel_softswitch.p4runtime.translations import Mappings
 from hvchannel_softswitch.rpc import RpcServer, StreamingMethod, UnaryMethod
 
@@ -29,8 +30,8 @@ class AddressError(Exception):
 class P4RuntimeServer:
     """A P4Runtime server of one device, on the running loop.
 
-    `address` is `host:port` (port 0 picks a free one) or `unix:/path`; the socket file gets mode 0600.
-    `mappings`: of @p4runtime_translation (see `translations`).
+    `address` is `host:port` (port 0 picks a free one) or `unix:/path`; the socket file gets `mode`, 0600 or 0660.
+    `mappings`: of @p4runtime_translation (see `translations`). `tls`: on a TCP port.
     """
 
     def __init__(
@@ -39,8 +40,13 @@ class P4RuntimeServer:
         device: Device,
         address: str = DEFAULT_ADDRESS,
         mappings: Mappings | None = None,
+        *,
+        mode: int = 0o600,
+        tls: ServerTls | None = None,
     ) -> None:
         self.address = address
+        self._tls = tls
+        self._mode = mode
         self.service = P4RuntimeService(device_id, device, mappings)
         self._socket: Path | None = None
         self._unary = dict(self.service.unary)
@@ -53,13 +59,15 @@ class P4RuntimeServer:
         self._streaming |= streaming
 
     async def start(self) -> None:
-        """Binds and serves; `address` then has the port in use. Raises AddressError."""
+        """Binds and serves; `address` then has the port in use. Raises AddressError, TlsError."""
+        tls = None
         if self.address.startswith(_UNIX_SCHEME):
             listener = self._bind_unix(Path(self.address.removeprefix(_UNIX_SCHEME)))
         else:
+            tls = self._tls.context() if self._tls is not None else None
             listener = self._bind_tcp()
         self._server = RpcServer(self._unary, self._streaming)
-        await self._server.serve(listener)
+        await self._server.serve(listener, tls)
 
     async def stop(self) -> None:
         """Ends all streams and removes the socket file."""
@@ -71,7 +79,7 @@ class P4RuntimeServer:
 
     def _bind_tcp(self) -> socket.socket:
         host, colon, port = self.address.rpartition(":")
-        if not (host and colon and port.isdigit() and int(port) < 65536):
+        if not (host and colon and port.isascii() and port.isdigit() and int(port) < 65536):
             raise AddressError(f"{self.address!r} is not an address (valid: HOST:PORT or unix:/path)")
         name = host.removeprefix("[").removesuffix("]")
         try:
@@ -100,7 +108,7 @@ class P4RuntimeServer:
         _remove_stale(path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         # The mask, not a chmod afterwards: the socket must never be open to others, not even for a moment.
-        mask = os.umask(0o177)
+        mask = os.umask(0o777 & ~self._mode)
         try:
             listener.bind(os.fspath(path))
         except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import time
 from collections.abc import Callable, Mapping
 
@@ -33,14 +34,14 @@ class RpcServer:
         self._service: Service | None = None
         self._listeners: list[asyncio.Server] = []
 
-    async def serve(self, listener: socket.socket) -> None:
+    async def serve(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Takes connections from a bound socket, which the server owns from now on."""
         loop = asyncio.get_running_loop()
         if self._service is None:
             self._service = Service(self._unary, self._streaming, Turns(loop, self._clock))
         service = self._service
         make = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
-        self._listeners.append(await make(lambda: Connection(service), sock=listener))
+        self._listeners.append(await make(lambda: Connection(service), sock=listener, ssl=tls))
 
     async def stop(self) -> None:
         """Ends all calls and connections."""

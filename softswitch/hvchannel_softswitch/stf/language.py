@@ -144,6 +144,7 @@ _COUNTER = re.compile(
     rf"({_NAME})\s*\(\s*({_NAME}|[0-9]+)\s*\)\s*(?:(packets|bytes)\s*(==|!=|<=|>=|<|>)\s*([0-9]+))?",
     re.IGNORECASE,
 )
+_DIGITS = re.compile(r"[0-9]{1,18}")  # str.isdigit knows more of them than int()
 _HEX = re.compile(r"[0-9a-fA-F\s]*")
 _EXPECTED = re.compile(r"([0-9a-fA-F*\s]*)(\$?)\s*")
 
@@ -243,7 +244,7 @@ def _check_counter(line: int, rest: str) -> CheckCounter:
     found = _COUNTER.fullmatch(rest.strip())
     if found is None:
         _fault(line, f"check_counter: expected name(index) packets == number or the like, found {rest!r}")
-    place = int(found[2]) if found[2].isdigit() else found[2].lstrip("$")
+    place = int(found[2]) if _DIGITS.fullmatch(found[2]) else found[2].lstrip("$")
     if found[3] is None:
         return CheckCounter(line, _unquoted(found[1]), place)
     return CheckCounter(line, _unquoted(found[1]), place, found[3].lower(), found[4], int(found[5]))
@@ -268,7 +269,7 @@ def _command(line: int, name: str, rest: str) -> Command:
 
 def _port(line: int, keyword: str, rest: str) -> tuple[int, str]:
     words = rest.split(None, 1)
-    if not words or not words[0].isdigit():
+    if not words or not _DIGITS.fullmatch(words[0]):
         _fault(line, f"{keyword}: expected a port number, found {rest!r}")
     return int(words[0]), words[1] if len(words) > 1 else ""
 

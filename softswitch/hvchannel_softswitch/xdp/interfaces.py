@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the kernel says of network interfaces, and when it says something new: plain rtnetlink.
 
-By hand, since it takes three messages, blocks for nothing and shares no event loop with a library's.
+By hand, since it takes four messages, blocks for nothing and shares no event loop with a library's.
 Layouts: linux/netlink.h, linux/rtnetlink.h, linux/if_link.h, linux/net_namespace.h.
 """
 
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 IFF_UP = 1 << 0
+_IFF_PROMISC = 1 << 8
 _IFF_LOWER_UP = 1 << 16
 _IFF_RUNNING = 1 << 6
 
@@ -22,8 +23,8 @@ _HEADER = struct.Struct("=IHHII")
 _IFINFO = struct.Struct("=BxHiII")
 _ATTRIBUTE = struct.Struct("=HH")
 _NLMSG_ERROR = 2
-_NLM_F_REQUEST = 1
-_RTM_GETLINK, _RTM_GETNSID = 18, 90
+_NLM_F_REQUEST, _NLM_F_ACK = 1, 4
+_RTM_NEWLINK, _RTM_GETLINK, _RTM_GETNSID = 16, 18, 90
 _GROUP_LINK = 1
 _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_LINKINFO, _IFLA_STATS64 = 3, 4, 5, 18, 23
 _IFLA_LINK_NETNSID, _IFLA_XDP, _IFLA_TARGET_NETNSID = 37, 43, 46
@@ -70,6 +71,11 @@ class Interface:
         return bool(self.flags & IFF_UP)
 
     @property
+    def is_promiscuous(self) -> bool:
+        """Whether it was set so; what packet sockets ask for meanwhile does not count."""
+        return bool(self.flags & _IFF_PROMISC)
+
+    @property
     def state(self) -> tuple[int, int | None, int | None]:
         """What changes when it, or the other end, is set up, set down or exchanged."""
         return self.flags & (IFF_UP | _IFF_LOWER_UP | _IFF_RUNNING), self.peer, self.peer_namespace
@@ -93,6 +99,12 @@ class Interfaces:
         """The interface of that ifindex; None when there is none. `namespace`: an id as in `peer_namespace`, whose
         interfaces are looked at instead. Raises OSError."""
         return self._get(index, b"", namespace)
+
+    def set_promiscuous(self, index: int, on: bool) -> None:
+        """Of the interface of that ifindex: to take frames for any address, and with any VLAN tag, or no longer. It
+        outlives this process. Raises OSError."""
+        flags = _IFF_PROMISC if on else 0
+        self._request(_RTM_NEWLINK, _IFINFO.pack(0, 0, index, flags, _IFF_PROMISC), acknowledge=True)
 
     def namespace_id(self, descriptor: int) -> int | None:
         """By which id this namespace knows that of a descriptor; None when by none. Raises OSError."""
@@ -144,10 +156,11 @@ class Interfaces:
             raise
         return _interface(reply)
 
-    def _request(self, kind: int, body: bytes) -> bytes:
+    def _request(self, kind: int, body: bytes, *, acknowledge: bool = False) -> bytes:
         self._sequence += 1
         length = _HEADER.size + len(body)
-        self._requests.send(_HEADER.pack(length, kind, _NLM_F_REQUEST, self._sequence, 0) + body)
+        flags = _NLM_F_REQUEST | (_NLM_F_ACK if acknowledge else 0)
+        self._requests.send(_HEADER.pack(length, kind, flags, self._sequence, 0) + body)
         while True:
             message = self._requests.recv(_RECEIVE_BYTES)
             length, answer, _, sequence, _ = _HEADER.unpack_from(message)
@@ -156,6 +169,8 @@ class Interfaces:
             body = message[_HEADER.size : length]
             if answer == _NLMSG_ERROR:
                 (code,) = struct.unpack_from("=i", body)
+                if code == 0:
+                    return b""
                 raise OSError(-code, f"rtnetlink request {kind}: {os.strerror(-code)}")
             return body
 

@@ -4,7 +4,8 @@
 Who sends to a port must compute its own checksums, cut its own segments and write VLAN tags into the frame: XDP sees
 what is in the frame, and a redirect forgets what was noted beside it. Who receives from a port must take frames that
 never were an skb: a veth does with GRO on (or an XDP program of its own). Both are the veth's other end. Of the port's
-own interface, hardware must leave tags and frames as they came.
+own interface, hardware must leave tags and frames as they came, and drop none for its address or its tag: a port is
+promiscuous, as a bridge's is. (virtio-net drops what is tagged for a VLAN interface that is not there.)
 
 What was changed is kept in a file, so that a later process can put it back.
 """
@@ -47,6 +48,7 @@ class Offload:
         record = self._records.setdefault(port, Record(interface.name, interface.index))
         with closing(Features(plain_socket())) as features:
             self._change(features, interface.name, "", port, record.own, _own(interface, generic))
+        self._take_all(port, interface, record.own)
         try:
             peer = find_peer(self._interfaces, interface, self._namespaces)
         except OSError as error:
@@ -69,6 +71,8 @@ class Offload:
         with suppress(OSError):  # gone meanwhile, with its other end
             interface = self._interfaces.find(record.interface)
             if interface is not None and interface.index == record.ifindex:
+                if _PROMISCUOUS in record.own:
+                    self._interfaces.set_promiscuous(interface.index, record.own.pop(_PROMISCUOUS))
                 with closing(Features(plain_socket())) as features:
                     _restore(features, interface.name, "", record.own)
                 self._restore_peer(interface, record.peer)
@@ -84,6 +88,16 @@ class Offload:
         if peer is not None and peer.socket is not None:
             with closing(Features(peer.socket)) as features:
                 _restore(features, peer.name, peer.namespace, before)
+
+    def _take_all(self, port: int, interface: Interface, before: Changes) -> None:
+        if interface.is_promiscuous:
+            return
+        try:
+            before.setdefault(_PROMISCUOUS, False)
+            self._kept.save(port)
+            self._interfaces.set_promiscuous(interface.index, True)
+        except OSError as error:
+            log.warning("not_promiscuous", interface=interface.name, reason=str(error))
 
     def _change(
         self,
@@ -126,6 +140,9 @@ class Offload:
             remedy=_PEER_COMMAND.format(peer.name),
         )
 
+
+_PROMISCUOUS = "promiscuous"
+"""Kept among the features, where an earlier version that finds it passes over it: no feature has that name."""
 
 _PEER: Changes = {
     "tx-checksum-": False,

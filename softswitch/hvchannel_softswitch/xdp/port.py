@@ -86,7 +86,7 @@ class XdpPort:
         try:
             if self._link is None:
                 self._attach(interface, program, mode)
-            elif self._state != interface.state:
+            elif self._state != interface.state or not interface.is_promiscuous:
                 self._wiring.offload.apply(self.number, interface, generic=self.mode is XdpMode.GENERIC)
             send_to(self._wiring.devmap, self.number, interface.index)
         except AttachError as error:

@@ -271,7 +271,7 @@ class NatsFeed:
             known = acks.get(key, Known())
             # a guest does not list tombstones: lacking the key is what the tombstone wants
             absent = document.revision if document.deleted else 0
-            revision = held.get(key, absent)
+            revision = limits.check_held(key, held.get(key, absent), document.revision)
             if revision != known.acknowledged:
                 now[key] = known.holding(revision)
         await self._record(vif, now)

@@ -26,6 +26,25 @@ ABOUT: Final = "Hvchannel"
 OPERATION: Final = "KV-Operation"  # how key-value clients know a deletion
 
 
+_NOT_OURS: Final = (KeyError, TypeError, ValueError, OverflowError, RecursionError)
+"""What reading raises when another program wrote the message."""
+
+
+def _object(text: str | bytes) -> dict[str, Any]:
+    """Raises one of _NOT_OURS."""
+    said = json.loads(text)
+    if not isinstance(said, dict):
+        raise TypeError("no JSON object")
+    return said
+
+
+def _revision(said: object) -> int:
+    """Or any number that is counted: 0 to REVISION_MAX. Raises one of _NOT_OURS."""
+    if not isinstance(said, int) or not 0 <= said <= limits.REVISION_MAX:
+        raise ValueError(f"{said!r} is no count")
+    return said
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A message as the server stores it."""
@@ -40,10 +59,9 @@ class Stored:
     def about(self) -> dict[str, Any] | None:
         """None when another program wrote it."""
         try:
-            about = json.loads(self.headers.get(ABOUT, ""))
-        except ValueError:
+            return _object(self.headers.get(ABOUT, ""))
+        except _NOT_OURS:
             return None
-        return about if isinstance(about, dict) else None
 
 
 def lifted(message: RawStreamMsg) -> Stored:
@@ -111,23 +129,26 @@ def entry(stored: Stored, vif: str, key: str) -> Entry | None:
         return None
     deleted = stored.headers.get(OPERATION) == "DEL"
     try:
-        size = int(about.get("size", 0))
+        size = limits.check_size(_revision(about.get("size", 0)))
+        pieces = about.get("pieces", stored.sequence)
+        if not isinstance(pieces, int | str):
+            return None
         document = Document(
             vif=vif,
             key=key,
-            revision=limits.check_revision(int(about["revision"])),
-            content_type=str(about.get("content_type", "")),
+            revision=limits.check_revision(_revision(about["revision"])),
+            content_type=limits.check_content_type(str(about.get("content_type", ""))),
             sha256=bytes.fromhex(about.get("sha256", "")),
             size=size,
             deleted=deleted,
             position=stored.sequence,
-            put_unix_ns=int(about["put_unix_ns"]),
-            content=None if deleted else about.get("pieces", stored.sequence),
+            put_unix_ns=_revision(about["put_unix_ns"]),
+            content=None if deleted else pieces,
             group=str(about.get("group", "")),
-            group_size=int(about.get("group_size", 0)),
+            group_size=_revision(about.get("group_size", 0)),
         )
         return Entry(document, str(about["put"]))
-    except (KeyError, TypeError, ValueError):
+    except _NOT_OURS:
         return None
 
 
@@ -162,9 +183,13 @@ class Known:
     def decoded(cls, stored: Stored | None) -> "Known":
         if stored is None or not stored.data:
             return cls()
-        said = json.loads(stored.data)
-        outcome = Outcome(said["outcome"]) if said["outcome"] else None
-        return cls(said["acknowledged"], said["answered"], outcome, said["error"])
+        try:
+            said = _object(stored.data)
+            outcome = Outcome(said["outcome"]) if said["outcome"] else None
+            acknowledged, answered = _revision(said["acknowledged"]), _revision(said["answered"])
+            return cls(acknowledged, answered, outcome, str(said["error"]))
+        except _NOT_OURS:
+            return cls()  # the guest's next inventory says it again
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +208,10 @@ class Holder:
         if not data:
             return None
         try:
-            said = json.loads(data)
+            said = _object(data)
             return cls(str(said["host"]), str(said["process"]))
-        except (KeyError, TypeError, ValueError):
-            return None  # another program wrote it
+        except _NOT_OURS:
+            return None
 
 
 def encode_session(session: Session) -> bytes:
@@ -194,14 +219,22 @@ def encode_session(session: Session) -> bytes:
 
 
 def decode_session(stored: Stored) -> Session | None:
-    """None when the session was dropped."""
+    """None when the session was dropped, or another program wrote it."""
     if not stored.data:
         return None
-    said = json.loads(stored.data)
-    known = {field.name for field in fields(Session)}  # a newer hostd may say more
-    codes = {name: Reason.read(said[name]) for name in ("code", "error_code") if name in said}
-    read = {name: said[name] for name in said.keys() & known}
-    return Session(**(read | codes | {"state": SessionState(said["state"])}))
+    try:
+        said = _object(stored.data)
+        known = {field.name: field.type for field in fields(Session)}  # a newer hostd may say more
+        codes = {name: Reason.read(said[name]) for name in ("code", "error_code") if name in said}
+        read: dict[str, Any] = {name: said[name] for name in said.keys() & known}
+        for name, value in read.items():
+            if known[name] in (int, "int"):
+                _revision(value)
+            elif not isinstance(value, str):
+                raise TypeError(f"{name} is no text")
+        return Session(**(read | codes | {"state": SessionState(said["state"])}))
+    except _NOT_OURS:
+        return None
 
 
 def report_headers(report: Report, unix_ns: int, pieces: str | None) -> dict[str, str]:
@@ -219,24 +252,50 @@ def report_headers(report: Report, unix_ns: int, pieces: str | None) -> dict[str
     return headers(about | ({"pieces": pieces} if pieces else {}))
 
 
+@dataclass(frozen=True, slots=True)
+class ReportAbout:
+    """What must be known of a stored report to make room for it, or for others."""
+
+    id: str = ""
+    size: int = 0  # bytes
+    pieces: str | None = None
+
+    @classmethod
+    def of(cls, stored: Stored) -> "ReportAbout":
+        """Another program's message has no id and counts for what it holds."""
+        about = stored.about or {}
+        pieces = about.get("pieces")
+        try:
+            size = _revision(about["size"])
+            return cls(
+                str(about["id"]), min(size, limits.REPORT_BYTES), None if pieces is None else str(pieces)
+            )
+        except _NOT_OURS:
+            return cls(size=len(stored.data))
+
+
 def stored_report(stored: Stored, data: bytes) -> StoredReport | None:
+    """None when another program wrote it."""
     about = stored.about
     if about is None:
         return None
-    return StoredReport(
-        number=stored.sequence,
-        stored_unix_ns=about["stored_unix_ns"],
-        report=Report(
-            id=bytes.fromhex(about["id"]),
-            sequence=about["sequence"],
-            type=about["type"],
-            content_type=about["content_type"],
-            data=data,
-            time_unix_ns=about["time_unix_ns"],
-            about_key=about["about_key"],
-            about_revision=about["about_revision"],
-        ),
-    )
+    try:
+        return StoredReport(
+            number=stored.sequence,
+            stored_unix_ns=_revision(about["stored_unix_ns"]),
+            report=Report(
+                id=bytes.fromhex(about["id"]),
+                sequence=_revision(about["sequence"]),
+                type=str(about["type"]),
+                content_type=str(about["content_type"]),
+                data=data,
+                time_unix_ns=_revision(about["time_unix_ns"]),
+                about_key=str(about["about_key"]),
+                about_revision=_revision(about["about_revision"]),
+            ),
+        )
+    except _NOT_OURS:
+        return None
 
 
 class MakeMessage(Protocol):

@@ -14,7 +14,7 @@ from hvchannel_daemons.feed.jetstream.contents import Contents
 from hvchannel_daemons.feed.jetstream.layout import REPORTS_KEPT, Layout, decoded, last, subjects
 from hvchannel_daemons.feed.jetstream.link import Link, WrongSequenceError
 from hvchannel_daemons.feed.jetstream.reader import everything
-from hvchannel_daemons.feed.jetstream.records import Stored, report_headers, stored_report
+from hvchannel_daemons.feed.jetstream.records import ReportAbout, report_headers, stored_report
 from hvchannel_daemons.storage.pieces import ContentGone
 
 BYTES_KEPT: Final = 64 * limits.MIB  # of one VIF
@@ -73,9 +73,9 @@ class Reports:
         found = await everything(self._link, self._layout.reports, subject, after=after, limit=limit)
         reports: list[StoredReport] = []
         for stored in found:
-            pieces = (stored.about or {}).get("pieces")
+            about = ReportAbout.of(stored)
             try:
-                data = stored.data if pieces is None else await self._large(stored, pieces)
+                data = stored.data if about.pieces is None else await self._large(about.pieces, about.size)
             except ContentGone:
                 continue  # given up for room meanwhile
             if (report := stored_report(stored, data)) is not None:
@@ -126,8 +126,8 @@ class Reports:
         tail = _Tail()
         subject = self._layout.reports_of(vif)
         for stored in await everything(self._link, self._layout.reports, subject, after=0, headers_only=True):
-            about = stored.about or {}
-            tail.add(stored.sequence, about.get("id", ""), about.get("size", 0), about.get("pieces"))
+            about = ReportAbout.of(stored)
+            tail.add(stored.sequence, about.id, about.size, about.pieces)
         self._tails[vif] = tail
         return tail
 
@@ -148,8 +148,7 @@ class Reports:
         for handle in gone:
             await self._contents.drop(handle)
 
-    async def _large(self, stored: Stored, pieces: str) -> bytes:
-        size = (stored.about or {}).get("size", 0)
+    async def _large(self, pieces: str, size: int) -> bytes:
         return b"".join(
             [await self._contents.stored(pieces, n) for n in range(-(-size // limits.PIECE_BYTES))]
         )
