@@ -101,7 +101,8 @@ class Reader:
         """Raises what the library raises, TimeoutError among it."""
         assert self._subscription is not None
         message = await self._subscription.next_msg(timeout=seconds)
-        # the library waits by asyncio.wait_for, which before Python 3.12 forgets a cancellation that a message comes with
+        # the library waits by asyncio.wait_for, which before Python 3.12 forgets a cancellation that comes with a
+        # message
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise asyncio.CancelledError
