@@ -3,9 +3,7 @@
 
 import asyncio
 
-import pytest
-from hvchannel_daemons.feed import Ack, Document, Outcome
-from hvchannel_daemons.hostd import untrusted
+from hvchannel_daemons.feed import Document
 from hvchannel_daemons.hostd.outbox import Outbox
 
 
@@ -34,16 +32,3 @@ async def test_one_that_could_not_store_it_has_not_caught_up() -> None:
     outbox.answered("key", 1, retry=True)
     assert not outbox.caught_up
     outbox.close()
-
-
-@pytest.mark.parametrize(
-    ("outcome", "error", "again"),
-    [
-        (Outcome.REJECTED, "content has SHA-256 d13577f6..., declared was 9e3eee7f...", True),
-        (Outcome.REJECTED, "the guest holds 16384 documents already, which is the most", False),
-        (Outcome.FAILED, "database or disk is full", True),
-        (Outcome.STORED, "", False),
-    ],
-)
-def test_what_was_damaged_on_its_way_is_sent_again(outcome: Outcome, error: str, again: bool) -> None:
-    assert untrusted.is_temporary(Ack("key", 1, outcome, 0, error)) is again

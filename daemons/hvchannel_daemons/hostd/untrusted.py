@@ -63,10 +63,7 @@ def _ack(ack: pb.DocumentAck) -> Ack:
 
 
 def is_temporary(ack: Ack) -> bool:
-    """Whether the same document may be taken the next time. What came with another digest was damaged on its way,
-    past the 16 bits of TCP's checksum: guests reject that in these words."""
-    damaged = ack.outcome is Outcome.REJECTED and ack.error.startswith("content has SHA-256 ")
-    return damaged or ack.outcome is Outcome.FAILED
+    return ack.outcome is Outcome.FAILED
 
 
 def report(message: pb.Report, *, after: int) -> Report:
