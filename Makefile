@@ -15,6 +15,9 @@ ARCH   ?= v1model
 FRAMES ?= 100000
 TEST   ?=
 JSON   ?=
+ROUNDS ?= 200
+SEED   ?=
+FAULT  ?=
 # not ?=: some shells export HOST, the machine's name
 HOST   := host
 PART   ?=
@@ -109,6 +112,10 @@ diff: $(READY) ## softswitch and bmv2 side by side, frame by frame (FRAMES=10000
 .PHONY: equal
 equal: $(READY) ## the two engines side by side, frame by frame (FRAMES=100000 per program)
 	@HVCHANNEL_EQUAL_FRAMES=$(FRAMES) $(BIN)/pytest tests/softswitch/test_xdp_equal_channel.py --timeout 3600
+
+.PHONY: chaos
+chaos: $(READY) ## faults injected one after the other, and what recovers (ROUNDS=200, SEED=, ENGINE=, FEED=nats, FAULT="kill -9")
+	@$(BIN)/python -m tests.chaos --rounds $(ROUNDS) --engine $(ENGINE) --feed $(FEED) $(if $(SEED),--seed $(SEED)) $(if $(FAULT),--fault "$(FAULT)")
 
 # A long run of tests/attacks, which make test runs in a short form; HVCHANNEL_ATTACKS_SEED=... replays random frames.
 .PHONY: attacks

@@ -55,12 +55,28 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._used = path.with_name(path.name + "-in-use")
+        """Is there from the store's first use on, so that one that comes back empty is not taken for a new one."""
         try:
             path.touch(mode=0o600)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=0.5)
             self._prepare()
+            self._used.touch(mode=0o600)
         except (sqlite3.Error, OSError, *_UNREADABLE) as error:
-            raise StoreError(f"{path}: {_cause(error)}") from error
+            if hasattr(self, "_db"):
+                self._db.close()
+            raise StoreError(f"{path}: {_cause(error)}{self._remedy(error)}") from error
+
+    def _remedy(self, error: Exception) -> str:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (
+            sqlite3.SQLITE_CORRUPT,
+            sqlite3.SQLITE_NOTADB,
+        ):
+            return ""
+        return (
+            f": put a copy of it back; or, to begin without attachments and leases, remove {self._path}*, then attach "
+            "every VIF"
+        )
 
     def _prepare(self) -> None:
         # EXCLUSIVE holds the file's lock until close or death; it must be set before WAL to do without shared
@@ -71,6 +87,11 @@ class Store:
         self._db.execute("PRAGMA foreign_keys = ON")
         self._db.execute("BEGIN EXCLUSIVE")
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == 0 and self._used.exists():
+            raise _damaged("it is empty, and was in use before")
+        (said,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if said != "ok":
+            raise _damaged(" ".join(said.split()))
         for statement in {0: _NEW, 1: _FROM_1}.get(version, ()):
             self._db.execute(statement)
         if version < _SCHEMA_VERSION:
@@ -131,6 +152,12 @@ class Store:
                 raise
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {_cause(error)}") from error
+
+
+def _damaged(what: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(what)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
 
 
 def _cause(error: Exception) -> str:

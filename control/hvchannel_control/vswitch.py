@@ -104,6 +104,9 @@ class VSwitch:
                         raise
                     self._note(_explain(failures.take()))
                 except Exception as error:
+                    # a TaskGroup that ends already, for another reason, swallows a cancellation
+                    if _is_cancelled():
+                        raise asyncio.CancelledError from error
                     self._note(_explain(failures.take() or _first(error)))
                 self.state.connected = False
                 self.state.in_sync = False

@@ -80,7 +80,8 @@ class Handle:
 
         async def settled(feed: Feed) -> Delivery:
             try:
-                return await asyncio.wait_for(feed.settled(vif, key, revision), timeout)
+                async with asyncio.timeout(timeout):
+                    return await feed.settled(vif, key, revision)
             except TimeoutError:
                 said = (await feed.sessions()).get(vif)
                 state = f"{said.state}: {said.reason}" if said else "no session"

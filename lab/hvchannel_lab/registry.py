@@ -15,7 +15,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import structlog
+
 from hvchannel_lab import namespaces, pinned
+
+_log = structlog.stdlib.get_logger("lab")
 
 RUN = Path("/run/hvchannel")
 DEFAULT_LAB = "lab"
@@ -152,7 +156,8 @@ def leftovers() -> dict[str, Leftovers]:
 
 
 def sweep() -> dict[str, Leftovers]:
-    """Removes what `leftovers` finds, and returns it. Raises OSError.
+    """Removes what `leftovers` finds, and returns it. What cannot be removed now, because a process of it is still on
+    its way out, is left to the next sweep: it is in nobody's way.
 
     Processes need no sweeping: the kernel killed them with their lab.
     """
@@ -161,9 +166,14 @@ def sweep() -> dict[str, Leftovers]:
     # A lab claims its name before it creates anything, so what is nobody's now stays nobody's.
     with _locked():
         found = leftovers()
-        for lab, left in found.items():
-            pinned.end(left.switches)
-            for namespace in left.namespaces:
-                remove_namespace(namespace)
+        for lab, left in list(found.items()):
+            try:
+                pinned.end(left.switches)
+                for namespace in left.namespaces:
+                    remove_namespace(namespace)
+            except OSError as error:
+                _log.warning("leftovers_stay", lab=lab, error=str(error))
+                del found[lab]
+                continue
             release(lab)
     return found

@@ -203,7 +203,8 @@ class Supervisor:
                 log=str(child.program.log),
             )
             with suppress(TimeoutError):
-                await asyncio.wait_for(child.stopping.wait(), delay)
+                async with asyncio.timeout(delay):
+                    await child.stopping.wait()
             await _any_of(child.stopping, child.may_start)
             delay = min(2 * delay, self._policy.longest_delay)
         self._change(child, State.STOPPED)

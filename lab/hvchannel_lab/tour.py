@@ -202,7 +202,8 @@ class Tour:
 async def _acknowledged(feed: Feed, vm: Vm, key: str, revision: int, put_at: float) -> tuple[int, float]:
     """The revision, and how long after `put_at` (time.monotonic) the control plane knew that the guest holds it."""
     try:
-        delivery = await asyncio.wait_for(feed.settled(vm.vif, key, revision), _WITHIN)
+        async with asyncio.timeout(_WITHIN):
+            delivery = await feed.settled(vm.vif, key, revision)
     except TimeoutError:
         raise LabTimeoutError(
             f"{vm.name} has not acknowledged {key!r} revision {revision} within {_WITHIN:g} s"

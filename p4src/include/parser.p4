@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // From the first byte to the transport header, the same in every architecture. What an architecture does with a header as
-// it passes (a checksum engine's subtraction, a length) it puts into PARSER_UNITS and PARSED_...
+// it passes (a checksum engine's subtraction, a length) it puts into PARSER_UNITS and PARSED_...; FRAME_STARTS says whether a
+// PacketOut's header is looked for here, or was before (a parser in hardware selects by what it has read).
 #ifndef PARSER_P4
 #define PARSER_P4
 
@@ -8,10 +9,7 @@ parser FrameParser(packet_in packet, out headers_t hdr, inout metadata_t meta) {
     PARSER_UNITS
 
     state start {
-        transition select(meta.from_controller) {
-            true:  parse_packet_out;
-            false: parse_ethernet;
-        }
+        transition FRAME_STARTS(meta)
     }
 
     state parse_packet_out {

@@ -16,4 +16,7 @@ typedef PNA_MeterColor_t color_t;
 
 #define ARCH_HEADERS
 
+// A PacketOut begins with a header of its own.
+#define FRAME_STARTS(meta) select(meta.from_controller) { true: parse_packet_out; false: parse_ethernet; }
+
 #endif

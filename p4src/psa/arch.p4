@@ -32,6 +32,9 @@ typedef PSA_MeterColor_t color_t;
 #define ARCH_METADATA
 #define ARCH_HEADERS bridge_t bridge;
 
+// A PacketOut begins with a header of its own.
+#define FRAME_STARTS(meta) select(meta.from_controller) { true: parse_packet_out; false: parse_ethernet; }
+
 // The parser needs nothing more.
 #define PARSER_UNITS
 #define PARSED_ETHERNET(hdr, meta)

@@ -34,11 +34,13 @@ const color_t COLOR_RED = 3;
                       bit<1> adjusts_ipv4; bit<1> adjusts_tcp; bit<1> adjusts_udp; \
                       DigestType_t digest_type;
 #define ARCH_HEADERS bridge_t bridge;
+// Its own parser has read a PacketOut's header: Tofino selects by what it has read, not by metadata.
+#define FRAME_STARTS(meta) parse_ethernet;
 #define PARSER_UNITS Checksum() ipv4_checksum; Checksum() tcp_checksum; Checksum() udp_checksum;
 #define PARSED_ETHERNET(hdr, meta)
 #define PARSED_ARP(hdr, meta)
 #define PARSED_IPV4(hdr, meta) ipv4_checksum.subtract({hdr.ipv4.checksum, hdr.ipv4.src_addr, hdr.ipv4.dst_addr}); \
-                               ipv4_checksum.subtract_all_and_deposit(meta.ipv4_residual);                                          \
+                               ipv4_checksum.subtract_all_and_deposit(meta.ipv4_residual);                 \
                                tcp_checksum.subtract({hdr.ipv4.src_addr, hdr.ipv4.dst_addr});                     \
                                udp_checksum.subtract({hdr.ipv4.src_addr, hdr.ipv4.dst_addr});
 #define PARSED_TCP(hdr, meta) tcp_checksum.subtract({hdr.tcp.checksum}); tcp_checksum.subtract_all_and_deposit(meta.tcp_residual);

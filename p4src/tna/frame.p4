@@ -21,6 +21,7 @@ parser SwitchIngressParser(packet_in packet,
 
     state from_controller {
         meta.from_controller = true;
+        packet.extract(hdr.packet_out);
         frame.apply(packet, hdr, meta);
         transition accept;
     }

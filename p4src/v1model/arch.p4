@@ -33,6 +33,9 @@ const color_t COLOR_RED = 2; // RFC 2698
 #define ARCH_METADATA
 #define ARCH_HEADERS
 
+// A PacketOut begins with a header of its own.
+#define FRAME_STARTS(meta) select(meta.from_controller) { true: parse_packet_out; false: parse_ethernet; }
+
 // The parser needs nothing more.
 #define PARSER_UNITS
 #define PARSED_ETHERNET(hdr, meta)

@@ -16,10 +16,13 @@ TEST = re.compile(r"`((?:tests|ptf-tests)/[\w/-]+\.py)::([\w:]+)`")
 
 def attacks() -> list[list[str]]:
     """The rows of the tables of attacks: attack, what stops it, tests."""
-    lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
-    rows = [[cell.strip() for cell in line.strip().strip("|").split(" | ")] for line in lines]
-    tables = [number for number, row in enumerate(rows) if row[0] == "attack"]
-    return [row for number, row in enumerate(rows) if tables and number > tables[0] and row[0] != "attack"]
+    found, inside = [], False
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        row = [cell.strip() for cell in line.strip().strip("|").split(" | ")]
+        if inside and line.startswith("| "):
+            found.append(row)
+        inside = line.startswith("|") and (inside or row[0] == "attack")
+    return found
 
 
 def test_the_page_has_its_sections():

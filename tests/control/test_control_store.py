@@ -128,3 +128,19 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, acknowledged: int
     # One change may have been made and not yet acknowledged.
     assert len((attached - detached) ^ kept) <= 1
     store.close()
+
+
+@pytest.mark.parametrize("size", [0, 1000, 5000])
+def test_a_damaged_store_refuses_with_the_remedy(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "x.db"
+    store = Store(path)
+    store.attach(VIF)
+    store.close()
+    before = path.read_bytes()
+    os.truncate(path, size)
+    with pytest.raises(StoreError, match=rf"{path}: .*: put a copy of it back; or, .* remove {path}\*"):
+        Store(path)
+    path.write_bytes(before)
+    store = Store(path)
+    assert store.vifs() == [VIF]
+    store.close()

@@ -393,3 +393,39 @@ async def test_the_guest_profile_realises_its_own_vif(tmp_path: Path, target: Sw
         spy = OtherHand(target.address, program=profile.program)
         assert await spy.read() == set(profile.fixed_entries() + profile.vif_entries(vif))
         await spy.close()
+
+
+async def test_it_ends_when_told_so_just_as_its_switch_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of the connection must not hide that of the controller, which would go on for ever."""
+    config = GuestConfig.model_validate({"switch": {"address": "unix:/nowhere"}, "vif": {"mac": MAC1}})
+    profile = GuestProfile(config)
+    program = find_program(profile.program)
+    attachments = FixedAttachment(profile.own_vif())
+    controller = Controller(profile, attachments, config.switch, program, cip=config.channel.cip)
+    lost, connected = asyncio.Event(), asyncio.Event()
+
+    async def connection() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(slow_to_end(lost))
+            await asyncio.sleep(0)
+            connected.set()
+            raise ConnectionError("lost")
+
+    monkeypatch.setattr(controller.vswitch, "_connection", connection)
+    running_task = asyncio.create_task(controller.vswitch.run())
+    await connected.wait()
+    await asyncio.sleep(0)  # the group ends now, and waits for its task
+    running_task.cancel()
+    lost.set()
+    done, _ = await asyncio.wait({running_task}, timeout=DEADLINE_S)
+    if not done:
+        running_task.cancel()
+    assert done
+    assert running_task.cancelled()
+
+
+async def slow_to_end(lost: asyncio.Event) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await lost.wait()

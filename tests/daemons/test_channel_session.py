@@ -137,7 +137,6 @@ async def test_a_newer_hypervisor_finds_the_common_version(rig, guest: str) -> N
         (begin("no spaces", 1), "key 'no spaces' is not valid"),
         (begin("a", 0), "revision 0 is not valid"),
         (begin("a", 1, size=limits.DOCUMENT_BYTES + 1), "is too large"),
-        (begin("a", 1, b"xy", sha256=bytes(32)), "declared was 0000000000000000"),
         (begin("a", 1, b"xy", sha256=b"short"), "SHA-256 of 5 bytes"),
         (begin("a", 1, b"xyz", size=2), "first piece of 3 bytes in a document of 2"),
         (begin("a", 1, b"xyz", deleted=True), "tombstone with content"),
@@ -159,6 +158,17 @@ async def test_a_wrong_document_is_rejected_and_the_session_goes_on(
         assert (await host.ack()).outcome == pb.DocumentAck.STORED
     async with rig.raw_host(guest) as host:
         assert await host.hello() == {"good": 1}
+
+
+async def test_what_was_damaged_on_its_way_may_be_sent_again(rig, guest: str) -> None:
+    async with rig.raw_host(guest) as host:
+        await host.hello()
+        await host.send(begin=begin("a", 1, b"xy", sha256=bytes(32)))
+        ack = await host.ack()
+        assert (ack.key, ack.outcome) == ("a", pb.DocumentAck.FAILED)
+        assert "declared was 0000000000000000" in ack.error
+        await host.send(begin=begin("a", 1, b"xy"))
+        assert (await host.ack()).outcome == pb.DocumentAck.STORED
 
 
 @pytest.mark.parametrize(

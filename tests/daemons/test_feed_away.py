@@ -294,3 +294,36 @@ async def test_whoever_asks_is_told_soon_that_the_server_is_away(
         await feed.put("vm1", "a", b"", "")
     with pytest.raises(FeedAwayError, match=r"feed nats://127.0.0.1:\d+/hv: .*[Cc]onnect"):
         await open_feed(feed_at)
+
+
+async def test_a_change_that_comes_while_hostd_finds_nothing_new_is_not_missed(
+    feed, feed_at: str, server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a loss of its connection hostd reads on, however far others' changes have brought the stream. What is put
+    after the server has said that there is nothing, and heard of before hostd takes that in, comes all the same."""
+    serving = await open_feed(feed_at)
+    await serving.serve("hv1")
+    claim = await serving.claim("vm1", nobody)
+    await feed.put("vm2", "other", b"x", "")
+    original = mirror.following
+    late: list[int] = []
+
+    async def following(*asked):
+        found = await original(*asked)
+        if found is None and not late:
+            held = serving._mirror._vifs["vm1"]
+            there = held.there
+            late.append(await put_through(feed, "a", b"meanwhile"))
+            while held.there == there:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        return found
+
+    monkeypatch.setattr(mirror, "following", following)
+    claim.changed.clear()
+    await serving._mirror._look(again=True)  # as when its connection is back
+    async with asyncio.timeout(30):
+        while not await serving.documents("vm1", after=0, limit=10):
+            await claim.changed.wait()
+            claim.changed.clear()
+    assert late == [1]
+    await serving.close()

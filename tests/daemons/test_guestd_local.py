@@ -307,7 +307,7 @@ async def test_status_and_list_tell_of_files_and_hooks(rig, short_dir: Path) -> 
         rig.guestd(short_dir, "127.0.0.1:0", **options) as port,
         rig.raw_host(f"127.0.0.1:{port}") as host,
     ):
-        await host.hello(max_version=2)
+        await host.hello(max_version=2, heartbeat_ms=60_000)  # it sends none, and a command may take seconds
         await host.send(begin=pb.DocumentBegin(key="net/a", revision=3, sha256=hashlib.sha256(b"").digest()))
         await host.ack()
         text = (await guest.cli("status")).stdout.decode()

@@ -3,7 +3,7 @@ import dataclasses
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -120,3 +120,21 @@ def test_a_process_with_blanks_and_parentheses_in_its_name(tmp_path: Path) -> No
     with subprocess.Popen([program, "1000"]) as child:
         assert Process.of(child.pid).start_time >= Process.of(os.getpid()).start_time
         child.kill()
+
+
+def test_a_leftover_that_cannot_be_removed_now_keeps_no_lab_from_starting(
+    make_network: Callable[..., Topology], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when its vSwitch's process, killed, is still on its way out."""
+    stuck, other = make_network("stuck", 1), make_network("other", 1)
+
+    def end(switches: Iterable[str]) -> None:
+        if stuck.namespaces[0] in namespaces.existing() and stuck.switch_name("host") in switches:
+            raise OSError("it is a process's")
+
+    left = {t.name: Leftovers(sorted(t.namespaces), [t.switch_name("host")]) for t in (stuck, other)}
+    monkeypatch.setattr(registry, "leftovers", lambda: dict(left))
+    monkeypatch.setattr(registry.pinned, "end", end)
+    assert list(registry.sweep()) == [other.name]
+    assert stuck.namespaces[0] in namespaces.existing()
+    assert other.namespaces[0] not in namespaces.existing()

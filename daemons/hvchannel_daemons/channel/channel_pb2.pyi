@@ -445,7 +445,7 @@ class DocumentAck(_message.Message):
         REJECTED: DocumentAck._Outcome.ValueType  # 4
         """against the rules: `error` says which; sending it again will not help"""
         FAILED: DocumentAck._Outcome.ValueType  # 5
-        """the guest could not store it now (`error`: disk full, ...); worth another try later"""
+        """the guest could not store it now (`error`: disk full, damaged on its way, ...); worth another try later"""
 
     class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper): ...
     OUTCOME_UNSPECIFIED: DocumentAck.Outcome.ValueType  # 0
@@ -458,7 +458,7 @@ class DocumentAck(_message.Message):
     REJECTED: DocumentAck.Outcome.ValueType  # 4
     """against the rules: `error` says which; sending it again will not help"""
     FAILED: DocumentAck.Outcome.ValueType  # 5
-    """the guest could not store it now (`error`: disk full, ...); worth another try later"""
+    """the guest could not store it now (`error`: disk full, damaged on its way, ...); worth another try later"""
 
     KEY_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int

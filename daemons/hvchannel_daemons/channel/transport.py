@@ -102,6 +102,8 @@ def cause(code: grpc.StatusCode | None, details: str | None, address: str) -> tu
         return Reason.NO_ROUTE, f"network unreachable: this host has no route to {address}"
     if any(sign in text for sign in _LOST):
         return Reason.LOST, f"connection to {address} was lost"
+    if text == "Internal error from Core":  # gRPC's words for a message to a peer that has ended the call
+        return Reason.LOST, f"{address} ended the session while it was being sent to"
     if code is grpc.StatusCode.DEADLINE_EXCEEDED or "timed out" in text:
         return Reason.TIMEOUT, f"no answer from {address} in time"
     return broken(code, text, address)

@@ -35,12 +35,20 @@ from hvchannel_daemons.feed.interface import (
 from hvchannel_daemons.feed.quotas import Quota, Usage
 from hvchannel_daemons.feed.sqlite_lock import ServerLock
 from hvchannel_daemons.storage import pieces
-from hvchannel_daemons.storage.commits import CommitWatch
-from hvchannel_daemons.storage.database import Database, DatabaseError, Work
+from hvchannel_daemons.storage.commits import CommitWatch, bell_of
+from hvchannel_daemons.storage.database import DamagedError, Database, DatabaseError, Work
 
 T = TypeVar("T")
 
 POLL_SECONDS: Final = 0.05
+
+
+def _damaged(path: Path, error: object) -> str:
+    """What was promised is in there alone: nobody but the operator may give it up."""
+    return (
+        f"feed {error}: put a copy of it back; or, to begin without any document, remove {path}* "
+        "(what the VMs hold is then dropped)"
+    )
 
 
 class SqliteFeed:
@@ -62,13 +70,19 @@ class SqliteFeed:
         path = Path(where)
         if not create and not await asyncio.to_thread(path.exists):
             raise FeedError(f"feed {path}: there is no such file")
+
+        def set_up(c: sqlite3.Connection) -> None:
+            if bell_of(path).exists():
+                raise DamagedError(f"{path}: it is empty, and was in use before")
+            statements.new_feed(c)
+
         try:
-            database = await asyncio.to_thread(
-                Database, path, tables.SCHEMA, tables.VERSION, set_up=statements.new_feed
-            )
+            database = await asyncio.to_thread(Database, path, tables.SCHEMA, tables.VERSION, set_up=set_up)
             origin = await database.read(lambda c: str(_only(c, "SELECT origin FROM feed")))
             if not await database.read(statements.is_current):
                 await database.write(statements.bring_up_to_date)
+        except DamagedError as error:
+            raise FeedError(_damaged(path, error)) from error
         except DatabaseError as error:
             raise FeedError(f"feed {error}") from error
         return cls(path, database, origin)
@@ -240,6 +254,12 @@ class SqliteFeed:
         limits.check_host(host)
         self._lock.take()
         self._host = host
+        try:
+            said = await self._database.read(lambda c: str(_only(c, "PRAGMA quick_check(1)")))
+        except DatabaseError as error:
+            raise FeedError(_damaged(self._database.path, error)) from error
+        if said != "ok":
+            raise FeedError(_damaged(self._database.path, f"{self._database.path}: {' '.join(said.split())}"))
 
         def work(c: sqlite3.Connection) -> int:
             c.execute("DELETE FROM sessions")

@@ -25,6 +25,11 @@ class Rejected(Exception):  # noqa: N818 - the protocol's own word
         self.revision = revision
 
 
+class Damaged(Rejected):
+    """Its content is not what was declared: damaged on its way, past the 16 bits of TCP's checksum. It may come whole
+    the next time."""
+
+
 class ProtocolError(Exception):
     """The stream makes no sense any more; the session must end."""
 
@@ -123,7 +128,7 @@ def _check(begin: pb.DocumentBegin) -> None:
 
 def _check_digest(begin: pb.DocumentBegin, digest: bytes) -> None:
     if digest != begin.sha256:
-        raise Rejected(
+        raise Damaged(
             begin.key,
             begin.revision,
             f"content has SHA-256 {digest.hex()[:16]}..., declared was {begin.sha256.hex()[:16]}...",

@@ -23,6 +23,7 @@ from hvchannel_daemons.channel.tls import Tls
 from hvchannel_daemons.channel.versions import SPOKEN, Versions
 from hvchannel_daemons.guestd import whose
 from hvchannel_daemons.guestd.channel_service import ChannelService
+from hvchannel_daemons.guestd.damage import ASIDE
 from hvchannel_daemons.guestd.file_access import Access
 from hvchannel_daemons.guestd.file_tree import FileTree
 from hvchannel_daemons.guestd.files import Files
@@ -32,6 +33,7 @@ from hvchannel_daemons.guestd.local_service import LocalService
 from hvchannel_daemons.guestd.metrics import GuestdCollector
 from hvchannel_daemons.guestd.store import GuestStore
 from hvchannel_daemons.local import guest_local_pb2_grpc
+from hvchannel_daemons.storage.database import DamagedError
 
 log = structlog.get_logger()
 
@@ -58,16 +60,32 @@ async def run(
 
     The local API is up before the channel's address exists: local programs read what was delivered earlier.
     The files are right before either server listens.
+    A store that is damaged is set aside at the start; when it turns out to be meanwhile, this ends.
     Raises ListenError, StoreInUse, DatabaseError, FilesError, HooksError,
     MetricsAddressError.
     """
     store = await asyncio.to_thread(GuestStore, options.state)
+    if store.set_aside:
+        log.error(
+            "store_set_aside",
+            why=store.set_aside,
+            now=str(options.state / f"store.db{ASIDE}"),
+            lost="reports that were not delivered; documents come again, and their hooks run again",
+        )
+    damaged: list[DamagedError] = []
+    loop = asyncio.get_running_loop()
+
+    def note(error: DamagedError) -> None:
+        damaged.append(error)
+        loop.call_soon_threadsafe(stop.set)
+
+    store.on_damage(note)
     try:
         whose.known((await store.counts())[0])
         tree = None
         if options.files is not None:
             tree = await asyncio.to_thread(FileTree, options.files, options.files_access)
-        files = Files(store, tree)
+        files = Files(store, tree, keeps=bool(store.set_aside))
         try:
             await files.publish()
             await _serve(options, store, files, stop, on_ready)
@@ -76,6 +94,8 @@ async def run(
     finally:
         await store.close()
         log.info("stopped")
+    if damaged:  # the next start sets the store aside
+        raise damaged[0]
 
 
 async def _serve(

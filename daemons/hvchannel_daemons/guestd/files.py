@@ -26,9 +26,11 @@ _ALL: Final = sys.maxsize
 
 class Files:
     """`position`: of the last change of the store that is visible as a file. Without a `tree` there are no files, and
-    all is visible as soon as it is asked for."""
+    all is visible as soon as it is asked for. `keeps`: files of documents that the store does not have stay until
+    `synced`, because the store was lost and not they."""
 
-    def __init__(self, store: GuestStore, tree: FileTree | None) -> None:
+    def __init__(self, store: GuestStore, tree: FileTree | None, *, keeps: bool = False) -> None:
+        self._keeps = keeps
         self.position = 0
         self.errors: dict[str, str] = {}  # by key: why its file is not what the store holds
         self.published = Turns()  # `position` may have moved
@@ -83,6 +85,13 @@ class Files:
 
         await asyncio.gather(*(one(document) for document in documents if document.content is not None))
 
+    async def synced(self, *, swept: bool) -> None:
+        """The hypervisor has sent all there is; `swept`: the store has just dropped documents of an earlier origin."""
+        if self._keeps:
+            self._keeps, self._trusted, swept = False, False, True
+        if swept:
+            await self.publish()
+
     async def publish(self) -> None:
         """Makes visible what the store holds; `errors` has what could not be. Raises DatabaseError."""
         async with self._publishing:
@@ -123,7 +132,7 @@ class Files:
         live = [change for change in changes if not change.deleted]
         differing, removed = await asyncio.to_thread(tree.differences, live)
         gone = {change.key: change for change in changes if change.deleted}
-        tombstones = [gone.get(key) or _nothing(key) for key in removed]
+        tombstones = [gone.get(key) or _nothing(key) for key in removed if not self._keeps or key in gone]
         self.errors = {}
         if differing or tombstones:
             log.info("files_reconciled", written=len(differing), removed=len(tombstones))

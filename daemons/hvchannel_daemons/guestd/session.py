@@ -18,7 +18,7 @@ from hvchannel_daemons.channel.closing import SessionOver, first_cause, told
 from hvchannel_daemons.channel.pulse import PeerSilent, Pulse
 from hvchannel_daemons.channel.versions import AGENT, GROUPS
 from hvchannel_daemons.guestd import metrics
-from hvchannel_daemons.guestd.assembly import Assembly, ProtocolError, Rejected
+from hvchannel_daemons.guestd.assembly import Assembly, Damaged, ProtocolError, Rejected
 from hvchannel_daemons.guestd.files import Files
 from hvchannel_daemons.guestd.grouping import ArrivedGroup, Grouping
 from hvchannel_daemons.guestd.store import (
@@ -183,7 +183,7 @@ class GuestSession:
                 if self._grouping.is_open:
                     self._grouping.reject(error)
                 else:
-                    await self._steps.put(_rejection(error, str(error)))
+                    await self._steps.put(_rejection(error, str(error), _refusal([error])))
 
     async def _arrived(self, document: Arrived | None) -> None:
         if document is None:
@@ -225,8 +225,7 @@ class GuestSession:
                 await self._send(pb.GuestMessage(acks=pb.DocumentAcks(acks=part)))
             if any(isinstance(step, pb.Synced) for step in steps):
                 swept = await self._store.sweep(self.binding)
-                if swept:
-                    await self._files.publish()
+                await self._files.synced(swept=bool(swept))
                 self.synced = True
                 log.info("synced", vif=self.binding.vif, dropped_of_earlier_origin=swept)
 
@@ -267,8 +266,8 @@ class GuestSession:
             "group_rejected", vif=self.binding.vif, members=len(documents) + len(group.rejected), why=error
         )
         return [
-            *(_ack(document, pb.DocumentAck.REJECTED, error=why) for document in documents),
-            *(_rejection(member, why) for member in group.rejected),
+            *(_ack(document, _refusal(group.rejected), error=why) for document in documents),
+            *(_rejection(member, why, _refusal(group.rejected)) for member in group.rejected),
         ]
 
     async def _stored(
@@ -366,10 +365,14 @@ def _report(report: QueuedReport) -> pb.Report:
     )
 
 
-def _rejection(member: Rejected, why: str) -> pb.DocumentAck:
-    return pb.DocumentAck(
-        key=member.key, revision=member.revision, outcome=pb.DocumentAck.REJECTED, error=why
-    )
+def _refusal(rejected: Sequence[Rejected]) -> pb.DocumentAck.Outcome.ValueType:
+    """What to answer all of them: that another try may help, when damage is all that was wrong."""
+    damaged = bool(rejected) and all(isinstance(one, Damaged) for one in rejected)
+    return pb.DocumentAck.FAILED if damaged else pb.DocumentAck.REJECTED
+
+
+def _rejection(member: Rejected, why: str, outcome: pb.DocumentAck.Outcome.ValueType) -> pb.DocumentAck:
+    return pb.DocumentAck(key=member.key, revision=member.revision, outcome=outcome, error=why)
 
 
 def _close_contents(steps: Iterable[_Step]) -> None:

@@ -8,18 +8,18 @@ import os
 import sqlite3
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from hvchannel_daemons import limits
-from hvchannel_daemons.guestd import report_queue
+from hvchannel_daemons.guestd import damage, report_queue
 from hvchannel_daemons.guestd import store_tables as tables
 from hvchannel_daemons.guestd.report_queue import ReportQueueFull
 from hvchannel_daemons.guestd.store_tables import Arrived, QueuedReport, Stored
 from hvchannel_daemons.storage import pieces
-from hvchannel_daemons.storage.database import Database, DatabaseError
+from hvchannel_daemons.storage.database import DamagedError, Database, DatabaseError
 from hvchannel_daemons.storage.turns import Turns
 
 TOMBSTONES_KEPT: Final = limits.LIVE_DOCUMENTS
@@ -73,6 +73,8 @@ class GuestStore:
             raise DatabaseError(f"{directory}: {error.strerror}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.set_aside = _without_damage(directory / "store.db")
+            """What was wrong with the store that was there, which has been set aside; empty when nothing was."""
             self._database = Database(
                 directory / "store.db", tables.SCHEMA, tables.VERSION, update=tables.bring_up_to_date
             )
@@ -84,6 +86,10 @@ class GuestStore:
             raise
         self.directory = directory
         self.reports = Turns()  # one was queued
+
+    def on_damage(self, told: Callable[[DamagedError], None]) -> None:
+        """`told` is called, from any thread, when the store turns out to be damaged: only a start sets it aside."""
+        self._database.on_damage = told
 
     async def close(self) -> None:
         self._database.close()
@@ -303,6 +309,14 @@ class GuestStore:
         query = """SELECT vif, (SELECT count(*) FROM documents WHERE NOT deleted),
                    (SELECT count(*) FROM reports) FROM identity"""
         return await self._database.read(lambda c: tuple(c.execute(query).fetchone()))
+
+
+def _without_damage(path: Path) -> str:
+    """Raises DatabaseError."""
+    try:
+        return damage.set_aside(path)
+    except (OSError, sqlite3.Error) as error:
+        raise DatabaseError(f"{path}: {error}") from error
 
 
 def full() -> str:

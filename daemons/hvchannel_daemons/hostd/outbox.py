@@ -126,7 +126,7 @@ class Outbox:
             unit = sent.unit if sent else (key,)
             if unit not in self._retry:
                 self._retry[unit] = self._loop.call_later(_RETRY_SECONDS, self._due, unit)
-        elif not any(other == key for other, _ in self._sent):
+        else:  # nothing older than what was wanted is ever sent
             self._backlog.discard(key)
         if self.caught_up:
             self._wake.set()

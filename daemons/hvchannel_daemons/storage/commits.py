@@ -9,10 +9,16 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from hvchannel_daemons.storage.database import Database, DatabaseError
 from hvchannel_daemons.storage.modified import Modified
 from hvchannel_daemons.storage.turns import Turns
+
+
+def bell_of(path: Path) -> Path:
+    """The file that rings for the database at `path`: there from its first use on."""
+    return path.with_name(path.name + "-commits")
 
 
 class CommitWatch:
@@ -23,8 +29,7 @@ class CommitWatch:
         self._seen = 0  # the database's version at the last turn
         self._modified: Modified | None = None
         self._timer: asyncio.TimerHandle | None = None
-        path = database.path
-        self._bell_path = path.with_name(path.name + "-commits")
+        self._bell_path = bell_of(database.path)
         self._bell: int | None = None
         with contextlib.suppress(OSError):  # without it others notice later
             flags = os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW

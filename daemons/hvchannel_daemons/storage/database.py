@@ -58,6 +58,20 @@ class _Connection(sqlite3.Connection):
             raise damaged from error
 
 
+class DamagedError(DatabaseError):
+    """The file is not what was written to it."""
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether SQLite says that the file is damaged, or none of its own."""
+    code = getattr(error, "sqlite_errorcode", None)  # errors of the module itself have none
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _failure(path: Path, error: sqlite3.Error) -> DatabaseError:
+    return (DamagedError if is_damage(error) else DatabaseError)(f"{path}: {error}")
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """Opens `path` with WAL and synchronous=FULL: a commit is on stable storage when it returns."""
     connection = sqlite3.connect(
@@ -93,6 +107,15 @@ def _create_private(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
 
 
+def _opening(path: Path, error: BaseException) -> BaseException:
+    match error:
+        case sqlite3.Error():
+            return _failure(path, error)
+        case OSError():
+            return DatabaseError(f"{path}: {error}")
+    return error
+
+
 class Database:
     """`write` and `read` run functions on a connection, off the event loop where they may take long; `look` runs them
     on it.
@@ -113,19 +136,26 @@ class Database:
         """Opens or creates the file, mode 0600; `set_up` is called in one that was created, `update` in one that was
         there. Raises DatabaseError, also when the schema is another version's."""
         self.path = path
+        self.on_damage: Callable[[DamagedError], None] = lambda error: None
+        """Called, from any thread, whenever the file turns out to be damaged."""
+        opened: list[sqlite3.Connection] = []
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _create_private(path)
-            self._writer = connect(path)
+            opened += (connect(path) for _ in range(3))
+            self._writer, self._reader, self._here = opened
             self._create(schema, version, set_up, update)
-            self._reader = connect(path)
-            self._here = connect(path)
             self._writer.execute("PRAGMA busy_timeout=0")  # see `_begin`
             # see `_write_here`: that neither waits for the disk nor moves the log into the file
             self._here.execute("PRAGMA synchronous=NORMAL")
             self._here.execute("PRAGMA wal_autocheckpoint=0")
-        except (OSError, sqlite3.Error) as error:
-            raise DatabaseError(f"{path}: {error}") from error
+        except BaseException as error:
+            for connection in opened:
+                connection.close()
+            failure = _opening(path, error)
+            if failure is error:
+                raise
+            raise failure from error
         self._reading = ThreadPoolExecutor(1, thread_name_prefix=f"{path.name}-read")
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._queued = 0  # writes that the writing thread has not answered
@@ -199,7 +229,7 @@ class Database:
             result = work(self._here)
             self._here.execute("COMMIT")
         except sqlite3.Error as error:
-            raise DatabaseError(f"{self.path}: {error}") from error
+            raise self._failed(error) from error
         finally:
             if self._here.in_transaction:
                 self._here.execute("ROLLBACK")
@@ -217,7 +247,7 @@ class Database:
         try:
             return work(self._here)
         except sqlite3.Error as error:
-            raise DatabaseError(f"{self.path}: {error}") from error
+            raise self._failed(error) from error
 
     async def read(self, work: Work[T]) -> T:
         """Runs `work` on the reading connection; it sees every write that was answered before."""
@@ -226,7 +256,7 @@ class Database:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._reading, work, self._reader)
         except sqlite3.Error as error:
-            raise DatabaseError(f"{self.path}: {error}") from error
+            raise self._failed(error) from error
 
     def close(self) -> None:
         """Finishes the writes that wait, then closes. Further calls raise DatabaseError."""
@@ -238,6 +268,12 @@ class Database:
         self._reading.shutdown(wait=True)
         for connection in (self._here, self._reader, self._writer):
             connection.close()
+
+    def _failed(self, error: sqlite3.Error) -> DatabaseError:
+        failure = _failure(self.path, error)
+        if isinstance(failure, DamagedError):
+            self.on_damage(failure)
+        return failure
 
     def _write_groups(self) -> None:
         while True:
@@ -272,7 +308,7 @@ class Database:
         except sqlite3.Error as error:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
-            failure = DatabaseError(f"{self.path}: {error}")
+            failure = self._failed(error)
             outcomes = [(future, None, failure) for _, future, _ in group]
         by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any, Exception | None]]] = {}
         for outcome in outcomes:
@@ -315,9 +351,11 @@ class Database:
         except Exception as error:
             if not self._writer.in_transaction:
                 # SQLite itself gave the transaction up (disk full): nothing of the group holds
-                raise sqlite3.OperationalError(str(error)) from error
+                raise (
+                    error if isinstance(error, sqlite3.Error) else sqlite3.OperationalError(str(error))
+                ) from error
             self._writer.execute(undo)
-            return None, DatabaseError(f"{self.path}: {error}") if isinstance(error, sqlite3.Error) else error
+            return None, self._failed(error) if isinstance(error, sqlite3.Error) else error
 
 
 def _answer(answered: list[tuple[asyncio.Future[Any], Any, Exception | None]]) -> None:

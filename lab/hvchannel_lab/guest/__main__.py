@@ -24,7 +24,7 @@ from hvchannel_lab.topology import Topology
 
 _STATE = Path("/state")
 _LAB = _STATE / "lab.json"
-_POLICY = Policy(ready_within=300)  # without KVM a program takes its time
+_POLICY = Policy(ready_within=900)  # without KVM a program takes its time; the lab gives up before that
 _POLL = 0.2  # seconds between two looks at whether the VNIC came or went
 _log = structlog.stdlib.get_logger("guest")
 

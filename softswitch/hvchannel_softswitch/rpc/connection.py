@@ -35,6 +35,7 @@ from hvchannel_softswitch.rpc.frames import (
     widened,
 )
 from hvchannel_softswitch.rpc.headers import MAX_HEADERS, NOT_GRPC, OK_END, START, Head, HeadReader, ending
+from hvchannel_softswitch.rpc.keepalive import KeepAlive
 from hvchannel_softswitch.rpc.messages import PREFIX, framed
 from hvchannel_softswitch.rpc.status import Code, ConnectionFault, ErrorCode, Status
 from hvchannel_softswitch.rpc.streaming import StreamingCall, StreamingMethod
@@ -99,18 +100,23 @@ class Connection(asyncio.Protocol):
             SettingsFrame.MAX_FRAME_SIZE: MAX_FRAME,
             SettingsFrame.MAX_HEADER_LIST_SIZE: MAX_HEADERS,
         }
+        self._keepalive = KeepAlive(
+            lambda: self._send(PingFrame(0, bytes(8))), self._silent, self._transport.get_write_buffer_size
+        )
         self._send(SettingsFrame(0, settings))
         self.widen(0, _CONNECTION_WINDOW - _DEFAULT_WINDOW)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         self._is_ending = True
+        self._keepalive.stop()
         self._service.connections.discard(self)
         self._drop_calls()
         self.lost.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
+        self._keepalive.heard()
         self._frames.feed(data)
         if self._is_busy:
             self._transport.pause_reading()
@@ -161,6 +167,10 @@ class Connection(asyncio.Protocol):
             call.end(_STOPPING)
         self._end(ErrorCode.NO_ERROR, "")
 
+    def _silent(self) -> None:
+        _log.warning("client_is_silent", reason="it answers no PING: its connection and calls are given up")
+        self.abort()
+
     def abort(self) -> None:
         """Closes the socket, whatever has not been sent."""
         self._transport.abort()
@@ -188,6 +198,7 @@ class Connection(asyncio.Protocol):
             _log.exception("defect_ends_connection")
             self._end(ErrorCode.INTERNAL_ERROR, "internal error, see the switch's log")
         if self._is_busy:
+            self._keepalive.heard()  # nothing was read meanwhile
             self._is_busy = False
             if self.is_writable:
                 self._transport.resume_reading()

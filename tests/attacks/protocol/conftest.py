@@ -28,11 +28,11 @@ async def world() -> AsyncIterator[World]:
     try:
         async with serving_control(control, directory / "control.sock"):
             feed = await open_feed(str(directory / "feed.db"))
-            processes.guestd(HONEST, "127.0.0.11")
+            guestd = processes.guestd(HONEST, "127.0.0.11")
             hostd = processes.hostd()
             control.attach(HONEST, "127.0.0.11")
             made = World(
-                control, feed, port, hostd, directory / "hostd.log", directory / HONEST / "guestd.log"
+                control, feed, port, hostd, guestd, directory / "hostd.log", directory / HONEST / "guestd.log"
             )
 
             async def ready() -> bool:

@@ -3,7 +3,6 @@
 know."""
 
 import asyncio
-import contextlib
 import time
 from typing import Any
 
@@ -99,9 +98,7 @@ async def test_breaches_of_the_protocol_are_named(world: World) -> None:
     """All at once, and a VIF each."""
     liars = {what: Liar(talk) for what, (talk, _, _) in BREACHES.items()}
     began = time.monotonic()
-    async with contextlib.AsyncExitStack() as stack:
-        for what, liar in liars.items():
-            await stack.enter_async_context(world.attacked(vif(what), liar.serving))
+    async with world.attacked({vif(what): liar.serving for what, liar in liars.items()}):
         for what, (_, code, words) in BREACHES.items():
             session = await world.failed(vif(what), {code})
             assert words in session.error, (what, session)
@@ -138,7 +135,7 @@ async def test_forged_and_replayed_acks_have_no_effect(world: World) -> None:
 
     liar = Liar(talk)
     revision = await world.feed.put("forger", "a", b"1", "")
-    async with world.attacked("forger", liar.serving):
+    async with world.attacked({"forger": liar.serving}):
         await eventually(lambda: said(liar, 2 + 3 * 5), "all lies told")
         await world.honest_is_served(4)
         delivery = await world.feed.delivery("forger", "a")
@@ -174,7 +171,7 @@ async def test_an_inventory_from_the_future_does_not_use_up_the_revisions(world:
         await liar.beats()
 
     assert await world.feed.put(name, "a", b"", "") == 1
-    async with world.attacked(name, Liar(talk).serving):
+    async with world.attacked({name: Liar(talk).serving}):
         session = await world.failed(name, {PROTOCOL})
         assert f"revision {lie} of 'a' cannot be held: 1 is the newest there is" in session.error
         assert await world.feed.put(name, "a", b"", "") == 2
@@ -191,7 +188,7 @@ async def test_a_stale_answer_does_not_use_up_the_revisions(world: World) -> Non
         await liar.beats()
 
     await world.feed.put("stale", "a", b"", "")
-    async with world.attacked("stale", Liar(talk).serving):
+    async with world.attacked({"stale": Liar(talk).serving}):
         session = await world.failed("stale", {PROTOCOL})
         assert "cannot be held" in session.error
         assert await world.feed.put("stale", "a", b"", "") == 2
@@ -214,9 +211,7 @@ async def test_floods_of_reports_and_of_heartbeats_are_slowed(world: World) -> N
             await liar.say(heartbeat=pb.Heartbeat())
 
     liars = {"large": Liar(reports(MIB)), "small": Liar(reports(0)), "beats": Liar(heartbeats)}
-    async with contextlib.AsyncExitStack() as stack:
-        for name, liar in liars.items():
-            await stack.enter_async_context(world.attacked(f"flood-{name}", liar.serving))
+    async with world.attacked({f"flood-{name}": liar.serving for name, liar in liars.items()}):
         for name, liar in liars.items():
             await eventually(lambda one=liar: said(one, 20), f"{name}: some taken")
         await world.honest_is_served(20)

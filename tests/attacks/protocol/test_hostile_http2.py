@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A guest that answers hostd with anything but the protocol: its own VIF says why, and nobody else notices."""
 
-import contextlib
 import time
 
 import pytest
@@ -94,9 +93,7 @@ async def test_slow_peers_meet_a_deadline(world: World) -> None:
 async def _all_at_once(world: World, codes: dict[Peer, set[Reason]], dialled: int) -> None:
     listeners = {attack: Listener(attack) for attack in codes}
     began = time.monotonic()
-    async with contextlib.AsyncExitStack() as stack:
-        for attack, listener in listeners.items():
-            await stack.enter_async_context(world.attacked(_vif(attack), listener.serving))
+    async with world.attacked({_vif(attack): listener.serving for attack, listener in listeners.items()}):
         for attack, expected in codes.items():
             await world.failed(_vif(attack), expected)
         for attack, listener in listeners.items():
@@ -115,11 +112,9 @@ def _vif(attack: Peer) -> str:
 async def test_floods_of_frames_need_no_memory(world: World, group: str) -> None:
     """As fast as this machine can: a hundred times what a VIF's policer lets through."""
     listeners = {attack: Listener(attack) for attack in FLOODS[group]}
-    async with contextlib.AsyncExitStack() as stack:
+    async with world.attacked({_vif(attack): listener.serving for attack, listener in listeners.items()}):
         for attack, listener in listeners.items():
-            await stack.enter_async_context(world.attacked(_vif(attack), listener.serving))
-        for attack, listener in listeners.items():
-            await eventually(lambda one=listener: _sent(one, 32 * MIB), f"32 MiB of it: {_vif(attack)}")
+            await eventually(lambda one=listener: _sent(one, 16 * MIB), f"16 MiB of it: {_vif(attack)}")
         await world.honest_is_served(10)
 
 
@@ -127,7 +122,7 @@ async def test_a_window_that_stays_shut_is_given_up(world: World, vif: str) -> N
     """The guest lives, and takes nothing of the 64 MiB that wait for it."""
     listener = Listener(attacks.settled_but_no_window)
     revision = await world.feed.put(vif, "image", bytes(64 * MIB), "")
-    async with world.attacked(vif, listener.serving):
+    async with world.attacked({vif: listener.serving}):
         await eventually(lambda: _is_in(world, vif, SessionState.SYNCING), "the session")
         await world.honest_is_served(20)
         assert await _is_in(world, vif, SessionState.SYNCING)

@@ -4,7 +4,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from hvchannel_daemons.reasons import Reason
 PATIENCE = 60.0
 HONEST = "honest"
 GROWTH = 64 * MIB
-"""More memory than this no hostile VIF may make hostd need, at any moment."""
-DESCRIPTORS = 32
-"""Nor more descriptors."""
+"""More memory than this hostile VIFs may not make hostd need, at any moment."""
+DESCRIPTORS = 16
+"""Nor more descriptors each."""
 
 Peer = Callable[[asyncio.StreamReader, "Writer"], Awaitable[None]]
 Serving = Callable[[str, int], contextlib.AbstractAsyncContextManager[object]]
@@ -76,10 +76,10 @@ class World:
     feed: Feed
     port: int
     hostd: object  # a Process
+    guestd: object  # the honest one's
     log: Path
     honest_log: Path
     last: int = 20  # byte of the address that was given last
-    growths: dict[str, float] = field(default_factory=dict)
 
     @property
     def pid(self) -> int:
@@ -126,30 +126,33 @@ class World:
         return (await self.feed.sessions()).get(vif)
 
     @contextlib.asynccontextmanager
-    async def attacked(self, vif: str, serving: Serving) -> AsyncIterator[str]:
-        """While the context lasts the VIF is attached and `serving` plays its guest; yields its address. Afterwards:
-        hostd lives, needed no more than it may, and the honest guest was served all the time."""
+    async def attacked(self, guests: Mapping[str, Serving]) -> AsyncIterator[None]:
+        """While the context lasts these VIFs are attached, and theirs are played by these. Afterwards: hostd lives, all
+        of them together made it need no more memory than one may, and the honest guest was served all the time."""
         self.forget_peak()
         memory, descriptors = self.memory(), self.descriptors()
-        address = self.address()
-        async with serving(address, self.port):
-            self.control.attach(vif, address)  # type: ignore[attr-defined]
+        async with contextlib.AsyncExitStack() as stack:
+            for vif, serving in guests.items():
+                address = self.address()
+                await stack.enter_async_context(serving(address, self.port))
+                self.control.attach(vif, address)  # type: ignore[attr-defined]
             try:
                 await self.honest_is_served()
-                yield address
+                yield
                 await self.honest_is_served()
-                most, opened = self.descriptors() - descriptors, self.opened()
+                opened = self.opened()
             finally:
-                self.control.detach(vif)  # type: ignore[attr-defined]
+                for vif in guests:
+                    self.control.detach(vif)  # type: ignore[attr-defined]
         assert self.is_alive()
         growth = self.memory("VmHWM") - memory
-        self.growths[vif] = growth / MIB
-        assert growth < GROWTH, f"{vif}: {growth / MIB:.0f} MiB more than before"
-        assert most <= DESCRIPTORS, f"{vif}: {most} descriptors more: {opened}"
-        await eventually(lambda: self._closed(descriptors), f"{vif}: its descriptors closed")
+        who = ", ".join(guests)
+        assert growth < GROWTH, f"{growth / MIB:.0f} MiB more than before: {who}"
+        assert len(opened) <= descriptors + DESCRIPTORS * len(guests), f"{who}: {opened}"
+        await eventually(lambda: self._closed(descriptors), f"descriptors closed of {who}")
 
     async def _closed(self, descriptors: int) -> bool:
-        return self.descriptors() <= descriptors + 2  # the feed's own come and go
+        return self.descriptors() <= descriptors + 8  # gRPC's own and the feed's come and go
 
     async def failed(self, vif: str, codes: set[Reason]) -> Session:
         """Its record, once the last error is one of these. What it says is one printable line."""

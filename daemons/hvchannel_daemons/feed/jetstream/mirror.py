@@ -175,14 +175,15 @@ class Mirror:
         try:
             sure = self._replicas == 1
             while one.read < one.there:
+                to = one.there  # what comes while we ask is not what the answer knows
                 async with self._room:
                     stored = await following(self._link, self._layout.documents, subject, one.read)
                 if stored is not None:
                     self._take(one, stored)
                 elif sure:
-                    one.read = one.there
+                    one.read = max(one.read, to)
                 else:
-                    sure = await self._caught_up(one.there)
+                    sure = await self._caught_up(to)
         except FeedError as error:
             self._background.fail(error)
         except Exception as error:  # a mirror that stands still unseen would be worse than no hostd

@@ -4,6 +4,7 @@
 Pulled rather than pushed: no more is under way than was asked for, whatever the stream holds.
 """
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -88,13 +89,24 @@ class Reader:
             if self._asked == 0:
                 await self._pull()
             try:
-                message = await self._subscription.next_msg(timeout=_EXPIRES_SECONDS + _GRACE_SECONDS)
+                message = await self._next(_EXPIRES_SECONDS + _GRACE_SECONDS)
             except (nats.errors.Error, TimeoutError) as error:
                 raise LostError from error
             self._take(message, found)
             while self._subscription.pending_msgs and len(found) < _BATCH:
-                self._take(await self._subscription.next_msg(timeout=REQUEST_SECONDS), found)
+                self._take(await self._next(REQUEST_SECONDS), found)
         return found
+
+    async def _next(self, seconds: float) -> Msg:
+        """Raises what the library raises, TimeoutError among it."""
+        assert self._subscription is not None
+        message = await self._subscription.next_msg(timeout=seconds)
+        # the library waits by asyncio.wait_for, which before Python 3.12 forgets a cancellation that comes with a
+        # message
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
+        return message
 
     async def _pull(self) -> None:
         assert self._subscription is not None

@@ -225,7 +225,9 @@ def decode_session(stored: Stored) -> Session | None:
     try:
         said = _object(stored.data)
         known = {field.name: field.type for field in fields(Session)}  # a newer hostd may say more
-        codes = {name: Reason.read(said[name]) for name in ("code", "error_code") if name in said}
+        codes: dict[str, Any] = {
+            name: Reason.read(said[name]) for name in ("code", "error_code") if name in said
+        }
         read: dict[str, Any] = {name: said[name] for name in said.keys() & known}
         for name, value in read.items():
             if known[name] in (int, "int"):
