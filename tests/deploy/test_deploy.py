@@ -72,6 +72,14 @@ def test_every_program_that_a_unit_starts_is_one_of_the_wheels_or_installed_besi
             assert program in known, unit.name
 
 
+@pytest.mark.parametrize("side", ["", "guest-"])
+def test_the_vswitch_may_pin_under_its_unit(side: str) -> None:
+    """systemd makes /sys/fs/bpf read-only (ProtectKernelTunables), whatever ReadWritePaths says of that very path."""
+    unit = (PROJECT / "packaging" / "systemd" / f"hvchannel-{side}softswitch.service").read_text()
+    assert "\nProtectKernelTunables=yes\n" in unit
+    assert "\nReadWritePaths=-/sys/fs/bpf/softswitch\n" in unit
+
+
 def test_cloud_inits_own_schema_takes_the_user_data() -> None:
     if shutil.which("cloud-init") is None:
         pytest.skip("no cloud-init on PATH (apt-get install cloud-init)")
