@@ -121,7 +121,7 @@ def _kernel(options: Options) -> XdpSwitch:
     except OSError as error:
         if pinned is not None:
             pinned.release()
-        raise StartError(f"--interface: {error.strerror}") from error
+        raise StartError(f"{error.filename or '--interface'}: {error.strerror}") from error
 
 
 def _interpreting(options: Options) -> Switch:
