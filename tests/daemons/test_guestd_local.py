@@ -64,8 +64,8 @@ async def guest(rig, short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncI
             guest.store = self
 
     class KnownFiles(Files):
-        def __init__(self, *arguments) -> None:
-            super().__init__(*arguments)
+        def __init__(self, *arguments, **options) -> None:
+            super().__init__(*arguments, **options)
             guest.files = self
 
     monkeypatch.setattr(daemon, "GuestStore", Known)
