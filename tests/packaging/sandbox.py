@@ -114,7 +114,10 @@ def enclose(settings: Settings, keep: list[Path]) -> None:
         raise OSError(ctypes.get_errno(), "unshare")
     _mount("--make-rprivate", "/")
     uid, gid = pwd.getpwnam(settings["User"][0]).pw_uid, grp.getgrnam(settings["Group"][0]).gr_gid
-    writable = [Path(path) for line in settings["ReadWritePaths"] for path in line.split()]
+    named = [path for line in settings["ReadWritePaths"] for path in line.split()]
+    may_lack = [Path(path[1:]) for path in named if path.startswith("-")]
+    writable = [Path(path) for path in named if not path.startswith("-")]
+    writable += [path for path in may_lack if path.exists()]
     for setting, root in (("RuntimeDirectory", "/run"), ("StateDirectory", "/var/lib")):
         mode = int((settings[f"{setting}Mode"] or ["0755"])[0], 8)
         for name in " ".join(settings[setting]).split():

@@ -102,8 +102,6 @@ def cause(code: grpc.StatusCode | None, details: str | None, address: str) -> tu
         return Reason.NO_ROUTE, f"network unreachable: this host has no route to {address}"
     if any(sign in text for sign in _LOST):
         return Reason.LOST, f"connection to {address} was lost"
-    if text == "Internal error from Core":  # gRPC's words for a message to a peer that has ended the call
-        return Reason.LOST, f"{address} ended the session while it was being sent to"
     if code is grpc.StatusCode.DEADLINE_EXCEEDED or "timed out" in text:
         return Reason.TIMEOUT, f"no answer from {address} in time"
     return broken(code, text, address)
@@ -115,6 +113,8 @@ def broken(code: grpc.StatusCode | None, details: str | None, address: str) -> t
     text = details or ""
     if code is grpc.StatusCode.UNAVAILABLE and any(sign in text for sign in _LOST):
         return Reason.LOST, f"connection to {address} was lost"
+    if text == "Internal error from Core":  # gRPC's words for a message to a peer that has ended the call
+        return Reason.LOST, f"{address} ended the session while it was being sent to"
     said = printable(text, 200) or "no details"
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Reason.LIMIT_EXCEEDED, f"{address}: the guest sent too much: {said}"

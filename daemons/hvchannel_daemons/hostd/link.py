@@ -18,7 +18,7 @@ from hvchannel_daemons.channel.tls import dial
 from hvchannel_daemons.feed import Claim, Feed, FeedError, Session, SessionState
 from hvchannel_daemons.hostd import metrics
 from hvchannel_daemons.hostd.backoff import Backoff, Damper, Pause, pace
-from hvchannel_daemons.hostd.endings import ending
+from hvchannel_daemons.hostd.endings import CallEnded, ending
 from hvchannel_daemons.hostd.route import check_source
 from hvchannel_daemons.hostd.session import HostSession, Peer, Settings
 from hvchannel_daemons.hostd.states import Ending, Machine
@@ -28,6 +28,8 @@ log = structlog.get_logger()
 
 _REFRESH_PACES: Final = 10  # between two writes that tell no more than the number of attempts
 _STOP_SECONDS: Final = 3.0
+_CONNECTED: Final = (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.IDLE)
+"""Of a channel whose call failed at once: the guest ended it, in words of its own, and hung up (IDLE) or did not."""
 
 
 class VifLink:
@@ -165,7 +167,12 @@ class VifLink:
                 connecting.cancel()
                 seconds = self._settings.connect_seconds
                 raise TimeoutError(f"no answer from {self._address} within {seconds:g} s")
-            connecting.result()
+            try:
+                connecting.result()
+            except grpc.aio.AioRpcError as error:
+                if channel.get_state() in _CONNECTED:
+                    raise CallEnded(error.code(), error.details()) from error
+                raise
             self._machine.negotiating()
             await self._show()
             settings = self._settings.for_vifs(self._vifs())

@@ -257,7 +257,7 @@ class HostSession:
             self._write_began = asyncio.get_running_loop().time()
             try:
                 await self._call.write(message)
-            except asyncio.InvalidStateError:
+            except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
                 await self._raise_status()
             self._write_began = math.inf
             self._pulse.sent()
