@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 settings.register_profile("ci", derandomize=True)
@@ -19,6 +20,16 @@ def rights_as_they_were() -> Iterator[None]:
     before = _rights()
     yield
     assert _rights() == before
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A command that a test calls sets up the logs, to a stderr that is closed after it: no logger may remember it."""
+    configure = structlog.configure
+    forgetting = {"cache_logger_on_first_use": False}
+    monkeypatch.setattr(structlog, "configure", lambda **options: configure(**(options | forgetting)))
+    yield
+    structlog.reset_defaults()
 
 
 def _rights() -> list[str]:

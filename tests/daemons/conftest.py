@@ -20,7 +20,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-import structlog
 from hvchannel_control.api import control_pb2, control_pb2_grpc
 from hvchannel_daemons.channel import channel_pb2 as pb
 from hvchannel_daemons.channel import channel_pb2_grpc, transport
@@ -42,13 +41,6 @@ async def eventually(condition: Callable[[], Awaitable[object]], what: str) -> N
     while not await condition():
         assert time.monotonic() < deadline, f"not within {PATIENCE:g} s: {what}"
         await asyncio.sleep(0.02)
-
-
-@pytest.fixture(autouse=True)
-def logs_as_they_were() -> Iterator[None]:
-    """A command that a test calls sets up the logs, to a stderr that is closed after it."""
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
