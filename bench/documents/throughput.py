@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -59,17 +60,17 @@ def measure(progress: Console) -> list[Figure]:
 async def _both(feed_path: Path, hostd: int) -> tuple[float, float]:
     feed = await SqliteFeed.open(feed_path)
     try:
-        documents = SMALL[0] / await _deliver(feed, hostd, "small", *SMALL)
-        bytes_ = LARGE[0] * LARGE[1] / await _deliver(feed, hostd, "large", *LARGE)
+        documents = SMALL[0] / await _deliver(feed, feed_path, hostd, "small", *SMALL)
+        bytes_ = LARGE[0] * LARGE[1] / await _deliver(feed, feed_path, hostd, "large", *LARGE)
         return documents, bytes_
     finally:
         await feed.close()
 
 
-async def _deliver(feed: SqliteFeed, hostd: int, key: str, count: int, size: int) -> float:
+async def _deliver(feed: SqliteFeed, path: Path, hostd: int, key: str, count: int, size: int) -> float:
     """Seconds from hostd's release to the last acknowledgement."""
     await _ready(feed)
-    os.kill(hostd, signal.SIGSTOP)
+    _stop(hostd, path)
     try:
         revisions = {
             f"{key}/{number}": await feed.put(
@@ -84,6 +85,14 @@ async def _deliver(feed: SqliteFeed, hostd: int, key: str, count: int, size: int
         asyncio.gather(*(feed.settled(VIF, name, revision) for name, revision in revisions.items())), _WITHIN
     )
     return time.perf_counter() - began
+
+
+def _stop(hostd: int, feed: Path) -> None:
+    """Between two of its writes: stopped within one it would keep all others waiting."""
+    with closing(sqlite3.connect(feed, timeout=30, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        os.kill(hostd, signal.SIGSTOP)
+        connection.execute("ROLLBACK")
 
 
 async def _ready(feed: SqliteFeed) -> None:
